@@ -1,0 +1,96 @@
+"""Images as they live here: uint8, NHWC, in one array, with their labels and the names of their classes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from ..randomness import generator
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """N images of H x W pixels, RGB.
+
+    `images_nhwc` is uint8 [N, H, W, 3], in memory or memory-mapped; `labels` is int64 [N], each an index into
+    `classes`. Raises UserError where shapes, types or labels do not fit.
+    """
+
+    images_nhwc: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        images, labels = self.images_nhwc, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise UserError(f"images are {images.dtype} {list(images.shape)}; uint8 [N, height, width, 3] is needed")
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise UserError(f"labels are {labels.dtype} {list(labels.shape)}; int64 [{len(images)}] is needed")
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
+            raise UserError(
+                f"labels run from {labels.min()} to {labels.max()}; 0 to {len(self.classes) - 1} is needed, "
+                f"as there are {len(self.classes)} classes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        """Height, and width, in pixels."""
+        return int(self.images_nhwc.shape[1])
+
+    def subset(self, index: NDArray[np.int64]) -> ImageSet:
+        """The images at `index`, in its order; a copy."""
+        return ImageSet(self.images_nhwc[index], self.labels[index], self.classes)
+
+    def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and standard deviation of each channel over all pixels, in 0..1; exact, from counts of the levels."""
+        levels = np.arange(256) / 255
+        means, deviations = [], []
+        for channel in range(3):
+            counts = np.zeros(256, np.int64)
+            for start in range(0, len(self), 4096):
+                counts += np.bincount(self.images_nhwc[start : start + 4096, :, :, channel].ravel(), minlength=256)
+            mean = float(counts @ levels / counts.sum())
+            means.append(mean)
+            deviations.append(float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum())))
+        return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])
+
+    def fingerprint(self) -> str:
+        """SHA-256 over pixels, labels and class names: two sets with the same one train the same."""
+        digest = hashlib.sha256(repr((self.images_nhwc.shape, self.classes)).encode())
+        digest.update(np.ascontiguousarray(self.labels).data)
+        for start in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.images_nhwc[start : start + 4096]).data)
+        return digest.hexdigest()
+
+
+class Dataset(NamedTuple):
+    """A training and a test set with the same classes."""
+
+    train: ImageSet
+    test: ImageSet
+
+
+def stratified_split(labels: NDArray[np.int64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split the indices of `labels` into `count` chosen ones and the rest, each class in proportion; both ascending.
+
+    The counts of the classes are rounded by largest remainder, so that they sum to `count`. Depends on `seed` alone.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = counts * (count / len(labels))
+    take = np.floor(exact).astype(np.int64)
+    take[np.argsort(take - exact, kind="stable")[: count - take.sum()]] += 1
+    random = generator(seed, 0, "split")
+    chosen = [
+        random.permutation(np.flatnonzero(labels == one))[:number] for one, number in zip(classes, take, strict=True)
+    ]
+    mask = np.zeros(len(labels), bool)
+    mask[np.concatenate(chosen)] = True
+    return np.flatnonzero(mask), np.flatnonzero(~mask)

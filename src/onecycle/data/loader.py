@@ -1,0 +1,129 @@
+"""Batches of augmented, normalised images on the device that trains, from a plan of the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from . import augment
+from .images import ImageSet
+from .plan import EpochPlan, Flip, plan_epoch
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop, then flip, then cutout of `cutout` pixels a side (0: none); the recipe's `augment` part."""
+
+    crop_padding: int = 4
+    padding: augment.Padding = "zeros"
+    flip: Flip = "random"
+    cutout: int = 8
+    cutout_probability: float = 1.0
+
+
+class Batch(NamedTuple):
+    """images_nchw: float [b, 3, h, w], channels-last; labels: int64 [b]; samples: their places in the set [b]."""
+
+    images_nchw: Tensor
+    labels: Tensor
+    samples: Tensor
+
+
+class Loader:
+    """Batches of one image set; the pixels are kept on `device` as uint8.
+
+    Without `mean` and `std` (a channel, of pixels in 0..1) those of the set are used. With `augmentation`, `epoch(e)`
+    yields the shuffled, augmented batches of epoch e; `in_order()` yields all images plain, for evaluation.
+    Raises UserError where a batch is larger than the set.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        drop_last: bool = False,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if augmentation is not None and batch_size > len(images):
+            raise UserError(f"data.batch_size {batch_size} is larger than the training set; at most {len(images)}")
+        if mean is None or std is None:
+            own_mean, own_std = images.channel_statistics()
+            mean, std = mean or own_mean, std or own_std
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.batch_size = batch_size
+        self._augmentation = augmentation
+        self._seed = seed
+        self._drop_last = drop_last
+        self._device, self._dtype = torch.device(device), dtype
+        self._images_nhwc = torch.from_numpy(np.ascontiguousarray(images.images_nhwc)).to(self._device)
+        self._labels = torch.from_numpy(images.labels).to(self._device)
+
+    def __len__(self) -> int:
+        """The batches of an epoch."""
+        whole, rest = divmod(self.samples, self.batch_size)
+        return whole + (1 if rest and not self._drop_last else 0)
+
+    @property
+    def samples(self) -> int:
+        """The images in the set."""
+        return len(self._labels)
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """Every random choice of an epoch, counted from 0."""
+        if self._augmentation is None:
+            raise UserError("this loader has no augmentation; give it one, or use in_order()")
+        a = self._augmentation
+        return plan_epoch(
+            self._seed,
+            epoch,
+            samples=self.samples,
+            image_size=self._images_nhwc.shape[1],
+            crop_padding=a.crop_padding,
+            flip=a.flip,
+            cutout=a.cutout,
+            cutout_probability=a.cutout_probability,
+        )
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The augmented batches of an epoch, counted from 0, beginning with batch `start`."""
+        plan = self.plan(epoch)
+        order = torch.from_numpy(plan.order).to(self._device)
+        choices = [
+            torch.from_numpy(choice).to(self._device)
+            for choice in (plan.crop_yx, plan.flip, plan.cutout_yx, plan.cutout)
+        ]
+        for batch in range(start, len(self)):
+            index = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield self._batch(index, *(choice.index_select(0, index) for choice in choices))
+
+    def in_order(self) -> Iterator[Batch]:
+        """All images, normalised only, in their own order."""
+        for index in torch.arange(self.samples, device=self._device).split(self.batch_size):
+            yield self._finish(self._images_nhwc.index_select(0, index), index)
+
+    def _batch(self, index: Tensor, crop_yx: Tensor, flip: Tensor, cutout_yx: Tensor, chosen: Tensor) -> Batch:
+        assert self._augmentation is not None
+        a = self._augmentation
+        images_nhwc = self._images_nhwc.index_select(0, index)
+        images_nhwc = augment.random_crop(images_nhwc, crop_yx, a.crop_padding, a.padding)
+        if a.flip != "none":
+            images_nhwc = augment.flip_left_right(images_nhwc, flip)
+        batch = self._finish(images_nhwc, index)
+        augment.cutout(batch.images_nchw.permute(0, 2, 3, 1), cutout_yx, chosen, a.cutout)
+        return batch
+
+    def _finish(self, images_nhwc: Tensor, index: Tensor) -> Batch:
+        normalized = augment.normalize(images_nhwc, self.mean, self.std, self._dtype)
+        return Batch(normalized.permute(0, 3, 1, 2), self._labels.index_select(0, index), index)

@@ -1,0 +1,67 @@
+"""Every random choice of an epoch, drawn before the epoch is run.
+
+The choices come from a counter-based generator keyed by (seed, epoch, purpose) and are indexed by sample, so that a
+sample's augmentation does not depend on batch, device, number of processes or where the training was resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..randomness import generator
+
+Flip = Literal["random", "alternating", "none"]
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """The choices of one epoch for N samples; all but `order` are indexed by sample.
+
+    order [N]: the samples in the order in which they are seen. crop_yx [N, 2]: the crop's corner in the padded image,
+    0 to 2 x padding. flip [N]: whether the crop is mirrored. cutout_yx [N, 2]: the hole's corner. cutout [N]: whether
+    there is one.
+    """
+
+    order: NDArray[np.int64]
+    crop_yx: NDArray[np.int64]
+    flip: NDArray[np.bool_]
+    cutout_yx: NDArray[np.int64]
+    cutout: NDArray[np.bool_]
+
+
+def plan_epoch(
+    seed: int,
+    epoch: int,
+    *,
+    samples: int,
+    image_size: int,
+    crop_padding: int,
+    flip: Flip,
+    cutout: int,
+    cutout_probability: float,
+) -> EpochPlan:
+    """Draw the plan of one epoch, counted from 0."""
+    corners = max(image_size - cutout, 0) + 1  # the hole lies wholly inside the image
+    holes = generator(seed, epoch, "cutout_choice").random(samples) < cutout_probability
+    return EpochPlan(
+        order=generator(seed, epoch, "order").permutation(samples),
+        crop_yx=generator(seed, epoch, "crop").integers(0, 2 * crop_padding + 1, (samples, 2)),
+        flip=_flips(seed, epoch, samples, flip),
+        cutout_yx=generator(seed, epoch, "cutout").integers(0, corners, (samples, 2)),
+        cutout=holes if cutout else np.zeros(samples, bool),
+    )
+
+
+def _flips(seed: int, epoch: int, samples: int, flip: Flip) -> NDArray[np.bool_]:
+    if flip == "none":
+        return np.zeros(samples, bool)
+    if flip == "random":
+        return generator(seed, epoch, "flip").random(samples) < 0.5
+    # Alternating: a coin for each image in the first epoch, then flipped every other epoch, so that two epochs in
+    # a row show both sides. Source: airbench, https://arxiv.org/abs/2404.00498, section 3.6.
+    first = generator(seed, 0, "flip").random(samples) < 0.5
+    return first ^ (epoch % 2 == 1)

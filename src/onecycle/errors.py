@@ -1,0 +1,47 @@
+"""What can go wrong, by whose side it is: the exit codes of the command line follow from these classes."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Iterable
+
+
+class OnecycleError(Exception):
+    """Base of every error that onecycle raises on purpose. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UserError(OnecycleError, ValueError):
+    """Something on the user's or the machine's side: what, where, what would be right. One line a problem."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class TrainingFailed(OnecycleError, RuntimeError):
+    """The training itself went wrong: a loss or weights that are no longer finite."""
+
+    exit_code = 3
+
+
+class Stopped(OnecycleError):
+    """A signal asked the training to stop; its state is saved."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal.Signals(signal_number)
+        self.exit_code = 128 + signal_number
+
+
+def suggestion(value: object, allowed: Iterable[str]) -> str:
+    """The clause that ends an error on a wrong name: the nearest allowed name, or all of them where none is near."""
+    names = list(allowed)
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"allowed: {', '.join(names)}" if names else "none is allowed here"

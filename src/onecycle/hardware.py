@@ -1,0 +1,113 @@
+"""What this machine trains with: device, precision, and a description of it for the record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import UserError
+
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device for "auto" (CUDA where there is one, else the CPU) or a name such as "cpu" or "cuda:1".
+
+    Raises UserError where it is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:N") from None
+    if device.type == "cpu" and device.index is None:
+        return device
+    if device.type == "cuda" and (device.index or 0) < torch.cuda.device_count():
+        return device
+    present = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
+    raise UserError(f"--device {name!r} is not on this machine; here: {present}")
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What "auto" stands for: bf16 where the processor multiplies bfloat16 in hardware, fp32 otherwise."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+
+
+def device_name(device: torch.device) -> str:
+    """The device as its maker calls it, and how much of it is used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it, so that a host clock read next is right."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, device, threads, git commit and command line, for a run's environment.json."""
+    return {
+        "onecycle": _version("onecycle"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "git_commit": _git_commit(),
+        "argv": sys.argv,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that onecycle runs from, with + where it has changes; None where it is none."""
+    folder = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+        # A package installed below somebody else's checkout is not of that checkout.
+        tracked = subprocess.run(
+            ["git", "-C", folder, "ls-files", "--error-unmatch", "__init__.py"], capture_output=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() if tracked.returncode == 0 else None

@@ -1,0 +1,5 @@
+"""The nets: each maps normalised images [n, 3, h, w] to logits [n, classes]."""
+
+from .custom_resnet import custom_resnet
+
+__all__ = ["custom_resnet"]

@@ -1,0 +1,43 @@
+"""What a training tells to whom it may concern: progress bars, loggers, notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .recipes import Recipe
+from .run import Run
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is: `step` of `steps` optimiser steps, `epoch` counted from 1; means over the epoch so far."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    lr: float
+    loss: float
+    accuracy: float
+    images_per_second: float
+    seconds_left: float
+
+
+class Observer:
+    """Every method does nothing here; a subclass takes what it wants."""
+
+    def on_start(self, recipe: Recipe, run: Run, step: int) -> None:
+        """The loop begins, at a step above 0 where it goes on."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """About twice a second, or after each step where steps take longer."""
+
+    def on_evaluation(self, images: int) -> None:
+        """So many more images of a held-out or test set have been evaluated."""
+
+    def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
+        """An epoch has ended; `row` is its row of metrics.csv, None where nothing was measured."""
+
+    def on_message(self, text: str) -> None:
+        """Something that the user should know."""

@@ -1,0 +1,187 @@
+"""A training on the terminal: one line an epoch, and a bar that is redrawn by time while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as BarsProgress
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .observer import Observer, Progress
+from .recipes import Recipe
+from .run import Run
+
+PLAIN_SECONDS = 10.0  # between lines where there is no terminal to redraw
+
+
+class TerminalObserver(Observer):
+    """Prints to `file` (stderr by default): a live bar on a terminal, plain lines every few seconds elsewhere."""
+
+    def __init__(self, file: IO[str] | None = None) -> None:
+        self._console = Console(file=file, stderr=file is None, highlight=False)
+        self._live: Live | None = None
+        self._lines_at = time.monotonic()
+        self._header_due = True
+        self._held_out = False
+
+    def on_start(self, recipe: Recipe, run: Run, step: int) -> None:
+        """Say what begins."""
+        self._held_out = recipe.data.val_fraction > 0
+        self._header_due = True
+        went_on = f", going on after step {step}" if step else ""
+        self._console.print(f"{recipe.name} on {recipe.data.name}, seed {recipe.seed}, {recipe.precision}{went_on}")
+
+    def on_progress(self, progress: Progress) -> None:
+        """Redraw the bar, or print a line where there is no terminal."""
+        if self._console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self._console, transient=True, auto_refresh=False)
+                self._live.start()
+            self._live.update(_bar(progress), refresh=True)
+        elif time.monotonic() - self._lines_at >= PLAIN_SECONDS:
+            self._lines_at = time.monotonic()
+            self._console.print(_line(progress), soft_wrap=True)
+
+    def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
+        """Print the epoch's line, under a header where it is the first."""
+        self.close()
+        if self._header_due:
+            self._header_due = False
+            self._console.print(_header(self._held_out), style="bold", soft_wrap=True)
+        self._console.print(_row(row, seconds_left, self._held_out), soft_wrap=True)
+
+    def on_message(self, text: str) -> None:
+        """Print it."""
+        self._console.print(f"onecycle: {text}", soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away; called at each epoch's end and when the training ends, however it does."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def duration(seconds: float) -> str:
+    """59 s, 12:34 or 1:23:45."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{whole % 60:02}"
+    return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
+
+
+def _bar(progress: Progress) -> Table:
+    table = Table.grid(padding=(0, 1))
+    steps_per_epoch = progress.steps // progress.epochs
+    done = progress.step - (progress.epoch - 1) * steps_per_epoch
+    table.add_row(
+        f"epoch {progress.epoch}/{progress.epochs}",
+        ProgressBar(total=steps_per_epoch, completed=done, width=24),
+        Text(f"{done}/{steps_per_epoch}"),
+        f"loss {progress.loss:.4f}  acc {progress.accuracy:.2%}  lr {progress.lr:.2e}",
+        f"{progress.images_per_second:,.0f} images/s  {duration(progress.seconds_left)} left",
+    )
+    return table
+
+
+def _line(progress: Progress) -> str:
+    return (
+        f"epoch {progress.epoch}/{progress.epochs}  step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
+        f"acc {progress.accuracy:.2%}  lr {progress.lr:.2e}  {progress.images_per_second:,.0f} images/s  "
+        f"{duration(progress.seconds_left)} left"
+    )
+
+
+def _columns(held_out: bool) -> list[str]:
+    sets = ["train", *(["val"] if held_out else []), "test"]
+    measured = [f"{name} {what}" for name in sets for what in ("loss", "acc")]
+    return ["epoch", "lr", *measured, "images/s", "time", "left"]
+
+
+def _header(held_out: bool) -> str:
+    return "  ".join(f"{name:>{max(len(name), 7)}}" for name in _columns(held_out))
+
+
+def _row(row: Mapping[str, float | None], seconds_left: float, held_out: bool) -> str:
+    def shown(name: str) -> str:
+        if name in ("epoch", "lr"):
+            return f"{row[name]:.0f}" if name == "epoch" else f"{row[name]:.2e}"
+        if name == "images/s":
+            return f"{row['images_per_second']:,.0f}"
+        if name in ("time", "left"):
+            return duration((row["train_seconds"] or 0.0) if name == "time" else seconds_left)
+        value = row[name.replace(" acc", "_accuracy").replace(" loss", "_loss")]
+        if value is None:
+            return "-"
+        return f"{value:.2%}" if name.endswith("acc") else f"{value:.4f}"
+
+    return "  ".join(f"{shown(name):>{max(len(name), 7)}}" for name in _columns(held_out))
+
+
+@contextlib.contextmanager
+def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A function that is told (bytes so far, bytes in all); a bar on a terminal, a line every few seconds elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        said_at = time.monotonic() - PLAIN_SECONDS
+
+        def say(done: int, total: int | None) -> None:
+            nonlocal said_at
+            if time.monotonic() - said_at >= PLAIN_SECONDS or done == total:
+                said_at = time.monotonic()
+                of = f" of {total / 1e6:.1f}" if total else ""
+                console.print(f"{name}: {done / 1e6:.1f}{of} MB", soft_wrap=True)
+
+        yield say
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with BarsProgress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def print_data_info(name: str, parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Counts, classes and channel statistics of the sets in `parts` as a table on stdout."""
+    table = Table(
+        title=f"{name}, {next(iter(parts.values()))['image_size']} pixels a side", title_justify="left", box=None
+    )
+    table.add_column("class")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for one in next(iter(parts.values()))["classes"]:
+        table.add_row(one, *(f"{part['classes'][one]:,}" for part in parts.values()))
+    table.add_row("images", *(f"{part['images']:,}" for part in parts.values()), style="bold")
+    for what in ("mean", "std"):
+        for channel, colour in enumerate(("red", "green", "blue")):
+            table.add_row(f"{what}, {colour}", *(f"{part[what][channel]:.4f}" for part in parts.values()))
+    Console(highlight=False).print(table)
+
+
+def print_end(run: Run, summary: Mapping[str, Any]) -> None:
+    """The result in one line, and what was written where."""
+    console = Console(highlight=False)
+    test = summary["test"]
+    tta = f" ({test['accuracy_tta']:.2%} with test-time augmentation)" if "accuracy_tta" in test else ""
+    console.print(
+        f"[bold]{test['accuracy']:.2%}[/bold] of {test['images']:,} test images{tta} after {summary['epochs']} epochs, "
+        f"{duration(summary['train_seconds'])} of training at {summary['images_per_second']:,.0f} images/s",
+        soft_wrap=True,
+    )
+    written = [
+        f"{run.path}/{name}" for name in ("summary.json", "metrics.csv", "model.safetensors", "plots/curves.png")
+    ]
+    console.print("wrote " + ", ".join(written), soft_wrap=True)

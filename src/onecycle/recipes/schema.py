@@ -1,0 +1,137 @@
+"""What a training is: a frozen value that holds everything that decides a result.
+
+The keys, their defaults and their bounds are the fields below. Nets, optimisers and schedules are `Component`s: a
+registered name and that component's own options, which `checking.checked` holds against its signature.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+Channels = tuple[float, float, float]
+
+OWN = "own:"  # begins the stored name of a net or data set that was handed in from Python rather than named
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Data(_Part):
+    """Which images, in what batches, and what part of the training set is held out."""
+
+    name: str = "cifar10"
+    image_size: Literal[32, 48, 64, 96, 128] = 32
+    batch_size: int = Field(512, ge=1)
+    drop_last: bool = False
+    val_fraction: float = Field(0.0, ge=0, lt=1)  # stratified, by split_seed
+    split_seed: int = Field(0, ge=0, lt=2**63)
+    train_limit: int | None = Field(None, ge=1)  # a stratified subset of so many training images, by split_seed
+    mean: Literal["auto"] | Channels = "auto"  # a channel, of pixels in 0..1; auto: of the training images used
+    std: Literal["auto"] | Channels = "auto"
+
+    @property
+    def statistics(self) -> tuple[Channels, Channels]:
+        """Mean and standard deviation of a resolved recipe."""
+        assert self.mean != "auto" and self.std != "auto", "the recipe is not resolved"
+        return self.mean, self.std
+
+
+class Augment(_Part):
+    """Random crop, then flip, then cutout; what each does is in `onecycle.data.augment`."""
+
+    crop_padding: int = Field(4, ge=0, le=64)
+    padding: Literal["zeros", "reflect"] = "zeros"
+    flip: Literal["random", "alternating", "none"] = "random"
+    cutout: int = Field(8, ge=0)  # side in pixels; 0: none
+    cutout_probability: float = Field(1.0, ge=0, le=1)
+
+
+class Component(BaseModel):
+    """A registered name with its own options beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name, without the name itself."""
+        return dict(self.model_extra or {})
+
+
+class Loss(_Part):
+    """Cross-entropy."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Ema(_Part):
+    """Exponential moving average of weights and buffers, which then is what is evaluated and stored."""
+
+    decay: float = Field(0.999, gt=0, lt=1)  # a step
+
+
+class Checkpoint(_Part):
+    """How often the training state is saved, beside each epoch's end."""
+
+    every_seconds: float = Field(300, gt=0)
+
+
+class Recipe(_Part):
+    """One complete training. Build it with `onecycle.recipe`, which also checks the components' options."""
+
+    name: str
+    seed: int = Field(0, ge=0, lt=2**63)
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    data: Data = Data()
+    augment: Augment = Augment()
+    model: Component
+    optimizer: Component
+    schedule: Component
+    loss: Loss = Loss()
+    ema: Ema | None = None
+    tta: Literal["none", "flip", "flip_shift"] = "none"
+    evaluate_every: int = Field(1, ge=0)  # epochs between evaluations; the last epoch is always evaluated
+    checkpoint: Checkpoint = Checkpoint()
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of the schedule."""
+        return int(self.schedule.options["epochs"])
+
+    def to_yaml(self) -> str:
+        """The whole recipe as YAML; reading it back gives an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def evolve(self, **parts: Any) -> Recipe:
+        """A variant: a mapping changes single keys of that part, anything else replaces it. Not yet checked.
+
+        `base.evolve(name="longer", schedule={"epochs": 40})`
+        """
+        values = self.model_dump()
+        for key, value in parts.items():
+            old = values.get(key)
+            values[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+        return Recipe.model_validate(values)
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The keys in which two recipes differ, dotted, with both values; None where a key is missing."""
+    left, right = flatten(one.model_dump(mode="json")), flatten(other.model_dump(mode="json"))
+    keys = list(dict.fromkeys([*left, *right]))
+    return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

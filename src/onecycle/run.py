@@ -1,0 +1,176 @@
+"""The run folder: what is in it is read and written here alone."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from .checkpoint import CheckpointFolder
+from .errors import UserError
+from .files import append_csv, atomic_path, disk_errors, read_csv, read_json, write_json, write_text
+from .recipes import Recipe, checked, read_yaml
+
+STEP_COLUMNS = ("step", "epoch", "lr", "loss", "elapsed_s")
+
+
+class Run:
+    """One training on disk. `Run.create` makes the folder, `Run.open` takes one that is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = CheckpointFolder(path / "checkpoints")
+
+    @classmethod
+    def create(cls, path: Path | None, recipe: Recipe, environment: Mapping[str, Any]) -> Run:
+        """Make the folder, by default runs/TIME_NAME_sSEED, and store what the training starts from.
+
+        Raises UserError where the folder exists.
+        """
+        if path is None:
+            now = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+            path = _unused(Path("runs") / f"{now}_{recipe.name}_s{recipe.seed}")
+        with disk_errors(path):
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                raise UserError(f"--out {path}: exists; name a new folder, or go on with --resume {path}") from None
+        run = cls(path)
+        run.write_recipe(recipe)
+        write_json(path / "environment.json", dict(environment))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """The run in an existing folder. Raises UserError where it is none."""
+        if not (path / "recipe.yaml").is_file():
+            what = "holds no recipe.yaml" if path.is_dir() else "no such folder"
+            raise UserError(f"{path}: {what}; the folder of a run is needed, such as runs/demo")
+        return cls(path)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return checked(read_yaml(self.path / "recipe.yaml"), str(self.path / "recipe.yaml"))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, threads, commit and command line of the start, and of each time it was resumed."""
+        value: dict[str, Any] = read_json(self.path / "environment.json")
+        return value
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The result. Raises UserError where the training has not ended."""
+        if not self.finished:
+            raise UserError(f"{self.path}: the training has not ended; go on with: onecycle train --resume {self.path}")
+        value: dict[str, Any] = read_json(self.path / "summary.json")
+        return value
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has ended; its summary is written last."""
+        return (self.path / "summary.json").exists()
+
+    @property
+    def plots(self) -> Path:
+        """The folder for pictures, made where it is missing."""
+        folder = self.path / "plots"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def metrics(self) -> list[dict[str, float]]:
+        """A row an epoch; values that were not measured in an epoch are left out of its row."""
+        rows = read_csv(self.path / "metrics.csv")
+        return [{key: float(value) for key, value in row.items() if value} for row in rows]
+
+    def steps(self) -> list[dict[str, float]]:
+        """A row an optimiser step."""
+        return [{key: float(value) for key, value in row.items()} for row in read_csv(self.path / "steps.csv")]
+
+    def predictions(self) -> dict[str, NDArray[Any]]:
+        """Logits [n, classes] in float32, labels and index [n] of the test set."""
+        with np.load(self.path / "predictions.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in ("logits", "labels", "index")}
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Store the resolved recipe."""
+        write_text(self.path / "recipe.yaml", recipe.to_yaml())
+
+    def add_resumption(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
+        """Note that the training goes on, with what recipe and on what machine."""
+        known = self.environment
+        self.write_recipe(recipe)
+        write_json(self.path / "environment.json", {**known, "resumed": [*known.get("resumed", []), dict(environment)]})
+
+    def append_metrics(self, row: Mapping[str, float | None]) -> None:
+        """Add an epoch's row."""
+        append_csv(self.path / "metrics.csv", [row], list(row))
+
+    def append_steps(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Add rows of steps."""
+        append_csv(self.path / "steps.csv", rows, STEP_COLUMNS)
+
+    def cut_back(self, epoch: int, step: int) -> None:
+        """Drop the rows that were written after the checkpoint which the training goes on from."""
+        for name, column, end in (("metrics.csv", "epoch", epoch), ("steps.csv", "step", step)):
+            rows = read_csv(self.path / name)
+            kept = [row for row in rows if int(row[column]) <= end]
+            (self.path / name).unlink(missing_ok=True)
+            if kept:
+                append_csv(self.path / name, kept, list(kept[0]))
+
+    def write_model(self, net: nn.Module, description: Mapping[str, Any]) -> None:
+        """Store the final weights, and what is needed to build the net and feed it."""
+        self._write_weights("model.safetensors", net)
+        write_json(self.path / "model.json", dict(description))
+
+    def write_best(self, net: nn.Module) -> None:
+        """Store the weights that did best on the held-out part."""
+        self._write_weights("best.safetensors", net)
+
+    def write_predictions(self, logits_nk: torch.Tensor, labels: torch.Tensor) -> None:
+        """Store the test set's logits and labels."""
+        with atomic_path(self.path / "predictions.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, logits=logits_nk.numpy(), labels=labels.numpy(), index=np.arange(len(labels)))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Store the result; with this the run counts as ended."""
+        write_json(self.path / "summary.json", dict(summary))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second training. Raises UserError where another process holds it."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path}: another process is training here; wait for it or stop it") from None
+            yield
+
+    def __repr__(self) -> str:
+        return f"Run({json.dumps(str(self.path))})"
+
+    def _write_weights(self, name: str, net: nn.Module) -> None:
+        tensors = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+        with atomic_path(self.path / name) as temporary:
+            save_file(tensors, temporary, {"format": "pt"})
+
+
+def _unused(path: Path) -> Path:
+    """The path itself, or with a number where two runs start within a second."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}_{number}")
+    return candidate

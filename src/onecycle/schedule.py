@@ -1,0 +1,193 @@
+"""Learning-rate schedules: pure functions of the optimiser step, set before the update.
+
+A schedule is built from the steps of an epoch and the options of a recipe (in epochs), and maps a step, counted from
+0, to a learning rate. Every schedule is defined beyond its end, where it keeps its last value. `Plateau` alone depends
+on what happened, and carries a small state for the checkpoint.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from .errors import UserError
+
+Schedule = Callable[[int], float]
+
+
+def one_cycle(
+    steps_per_epoch: int,
+    *,
+    epochs: int = 24,
+    peak_epoch: float = 5,
+    lr_min: float,
+    lr_max: float,
+    lr_final: float | Literal["lr_min"] = "lr_min",
+    shape: Literal["linear", "cosine"] = "linear",
+) -> Schedule:
+    """From lr_min at step 0 to lr_max at step round(peak_epoch x steps_per_epoch) - 1, to lr_final at the last step.
+
+    The end points are absolute. lr_final = "lr_min" is the cycle without annihilation. Equal to torch's OneCycleLR of
+    two phases for pct_start = peak_epoch / epochs and equal end points.
+    Source: Smith and Topin, "Super-Convergence", https://arxiv.org/abs/1708.07120.
+    """
+    final = lr_min if isinstance(lr_final, str) else lr_final
+    problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max, lr_final=final)
+    if not 0 < peak_epoch < epochs:
+        problems.append(f"schedule.peak_epoch {peak_epoch:g} is outside the {epochs} epochs; between 0 and {epochs}")
+    if lr_max < max(lr_min, final):
+        problems.append(f"schedule.lr_max {lr_max:g} is below lr_min or lr_final ({max(lr_min, final):g})")
+    _raise(problems)
+    last = epochs * steps_per_epoch - 1
+    peak = min(max(round(peak_epoch * steps_per_epoch) - 1, 0), last)
+
+    def lr(step: int) -> float:
+        if step < peak:
+            return _between(lr_min, lr_max, step / peak, shape)
+        if step >= last:
+            return final if last > peak else lr_max
+        return _between(lr_max, final, (step - peak) / (last - peak), shape)
+
+    return lr
+
+
+def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: Sequence[tuple[float, float]]) -> Schedule:
+    """Straight lines between knots of (epoch, lr), flat before the first and after the last."""
+    problems = _problems_of_epochs(epochs)
+    if not knots:
+        problems.append("schedule.knots is empty; at least one pair of epoch and lr, such as [[0, 0.0], [5, 0.4]]")
+    at = [knot[0] for knot in knots]
+    rates = [knot[1] for knot in knots]
+    if any(later <= earlier for earlier, later in itertools.pairwise(at)):
+        problems.append(f"schedule.knots: the epochs {at} do not rise; each must be later than the one before")
+    if any(rate < 0 for rate in rates):
+        problems.append(f"schedule.knots: the rates {rates} hold a negative one; 0 or more")
+    _raise(problems)
+
+    def lr(step: int) -> float:
+        epoch = step / steps_per_epoch
+        right = bisect_right(at, epoch)
+        if right == 0:
+            return rates[0]
+        if right == len(at):
+            return rates[-1]
+        share = (epoch - at[right - 1]) / (at[right] - at[right - 1])
+        return _between(rates[right - 1], rates[right], share, "linear")
+
+    return lr
+
+
+def cyclic(
+    steps_per_epoch: int,
+    *,
+    epochs: int,
+    lr_min: float,
+    lr_max: float,
+    half_cycle_epochs: float = 2,
+    mode: Literal["triangular", "triangular2"] = "triangular",
+) -> Schedule:
+    """Triangles between lr_min and lr_max; "triangular2" halves the height with each cycle. Equal to torch's CyclicLR.
+
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks", https://arxiv.org/abs/1506.01186.
+    """
+    problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max)
+    if half_cycle_epochs <= 0:
+        problems.append(f"schedule.half_cycle_epochs {half_cycle_epochs:g} is not above 0")
+    if lr_max < lr_min:
+        problems.append(f"schedule.lr_max {lr_max:g} is below lr_min ({lr_min:g})")
+    _raise(problems)
+    half = max(round(half_cycle_epochs * steps_per_epoch), 1)
+    last = epochs * steps_per_epoch - 1
+
+    def lr(step: int) -> float:
+        cycle, within = divmod(min(step, last), 2 * half)
+        height = (lr_max - lr_min) * (0.5**cycle if mode == "triangular2" else 1.0)
+        return lr_min + height * (1 - abs(within / half - 1))
+
+    return lr
+
+
+def constant(steps_per_epoch: int, *, epochs: int, lr: float) -> Schedule:
+    """The same learning rate at every step."""
+    _raise(_problems_of_epochs(epochs) + _problems_of_rates(lr=lr))
+    return lambda step: lr
+
+
+class Plateau:
+    """The learning rate drops by `factor` when the watched loss has not fallen for more than `patience` epochs.
+
+    Equal to torch's ReduceLROnPlateau (mode "min", relative threshold, no cooldown). `observe` is called once an
+    epoch; `state` and `restore` go through the checkpoint.
+    """
+
+    def __init__(self, lr: float, lr_min: float, factor: float, patience: int, threshold: float, monitor: str) -> None:
+        self.monitor = monitor
+        self._lr, self._lr_min, self._factor = lr, lr_min, factor
+        self._patience, self._threshold = patience, threshold
+        self._best, self._bad_epochs = math.inf, 0
+
+    def __call__(self, step: int) -> float:
+        """The rate of the step that comes next, whatever its number."""
+        return self._lr
+
+    def observe(self, loss: float) -> None:
+        """Take the epoch's loss into account; the next step uses the new rate."""
+        if loss < self._best * (1 - self._threshold):
+            self._best, self._bad_epochs = loss, 0
+        else:
+            self._bad_epochs += 1
+        if self._bad_epochs > self._patience:
+            self._lr, self._bad_epochs = max(self._lr * self._factor, self._lr_min), 0
+
+    def state(self) -> dict[str, float]:
+        """What it remembers, as plain numbers."""
+        best = {} if math.isinf(self._best) else {"best": self._best}
+        return {"lr": self._lr, "bad_epochs": self._bad_epochs, **best}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Take up a state that `state` gave."""
+        self._lr, self._bad_epochs = state["lr"], int(state["bad_epochs"])
+        self._best = state.get("best", math.inf)
+
+
+def plateau(
+    steps_per_epoch: int,
+    *,
+    epochs: int,
+    lr: float,
+    lr_min: float = 0.0,
+    factor: float = 0.1,
+    patience: int = 10,
+    threshold: float = 1e-4,
+    monitor: Literal["train_loss", "val_loss"] = "train_loss",
+) -> Plateau:
+    """A constant rate that drops when the training or held-out loss stalls; see `Plateau`."""
+    problems = _problems_of_epochs(epochs) + _problems_of_rates(lr=lr, lr_min=lr_min)
+    if not 0 < factor < 1:
+        problems.append(f"schedule.factor {factor:g} is not between 0 and 1")
+    if patience < 0:
+        problems.append(f"schedule.patience {patience} is negative; 0 or more")
+    _raise(problems)
+    return Plateau(lr, lr_min, factor, patience, threshold, monitor)
+
+
+def _between(start: float, end: float, share: float, shape: str) -> float:
+    if shape == "cosine":
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+    return start + (end - start) * share
+
+
+def _problems_of_epochs(epochs: int) -> list[str]:
+    return [] if epochs >= 1 else [f"schedule.epochs {epochs} is below 1; a whole number of 1 or more"]
+
+
+def _problems_of_rates(**rates: float) -> list[str]:
+    return [f"schedule.{name} {rate:g} is negative; 0 or more" for name, rate in rates.items() if rate < 0]
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise UserError(*problems)

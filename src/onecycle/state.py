@@ -1,0 +1,99 @@
+"""All that a training needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from . import optim, registry
+from .recipes import Recipe
+from .schedule import Plateau, Schedule
+
+
+class TrainingState:
+    """Net, optimiser, averages, sums and counters; it goes through the checkpoint whole."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Optimizer,
+        ema: AveragedModel | None,
+        plateau: Plateau | None,
+        scaler: torch.amp.GradScaler,
+        device: torch.device,
+    ) -> None:
+        self.net, self.optimizer, self.ema, self.plateau, self.scaler = net, optimizer, ema, plateau, scaler
+        self.step = self.epoch = 0  # optimiser steps done; epochs whose row is written
+        self.train_seconds = self.wall_seconds = 0.0
+        self.epoch_seconds = 0.0  # of training in the epoch under way
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss x images, right ones, images
+        self.best: dict[str, float] | None = None  # on the held-out part
+
+    @classmethod
+    def new(cls, recipe: Recipe, net: nn.Module, schedule: Schedule, device: torch.device) -> TrainingState:
+        """The state before the first step; moves the net to the device, channels-last."""
+        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
+        ema = None
+        if recipe.ema:
+            ema = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema.decay), use_buffers=True)
+        scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        return cls(net, optimizer, ema, schedule if isinstance(schedule, Plateau) else None, scaler, device)
+
+    @property
+    def evaluated_net(self) -> nn.Module:
+        """The net whose accuracy counts: the average of the weights where there is one."""
+        return self.ema.module if self.ema else self.net
+
+    def count(self, loss: Tensor, logits_nk: Tensor, labels: Tensor) -> None:
+        """Add a batch to the epoch's sums; asks nothing back from the device."""
+        right = (logits_nk.argmax(1) == labels).sum()
+        batch = torch.stack([loss.double() * len(labels), right.double(), torch.full_like(loss, len(labels)).double()])
+        self.sums += batch
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Close the epoch's books and open those of the next."""
+        self.epoch = epoch
+        self.train_seconds += self.epoch_seconds
+        self.epoch_seconds = 0.0
+        self.sums.zero_()
+
+    def is_finite(self) -> bool:
+        """Whether every weight and buffer is a number."""
+        floats = [tensor for tensor in self.net.state_dict().values() if tensor.is_floating_point()]
+        return bool(torch.stack([norm.isfinite() for norm in torch._foreach_norm(floats)]).all())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As nested plain values and tensors."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "train_seconds": self.train_seconds,
+            "epoch_seconds": self.epoch_seconds,
+            "wall_seconds": self.wall_seconds,
+            "sums": self.sums,
+            "best": self.best,
+            "net": dict(self.net.state_dict()),
+            "ema": dict(self.ema.state_dict()) if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "plateau": self.plateau.state() if self.plateau else None,
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take up what `to_dict` gave."""
+        self.step, self.epoch, self.best = saved["step"], saved["epoch"], saved["best"]
+        self.train_seconds, self.epoch_seconds = saved["train_seconds"], saved["epoch_seconds"]
+        self.wall_seconds = saved["wall_seconds"]
+        self.sums.copy_(saved["sums"])
+        self.net.load_state_dict(saved["net"])
+        if self.ema:
+            self.ema.load_state_dict(saved["ema"])
+        optim.restore(self.optimizer, saved["optimizer"])
+        if self.plateau:
+            self.plateau.restore(saved["plateau"])
+        self.scaler.load_state_dict(saved["scaler"])

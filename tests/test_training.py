@@ -1,0 +1,334 @@
+"""The loop: what it computes, what it writes, and that stopping and going on changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from small import assert_same_run, dataset, files, images, net, small_recipe, weights
+
+import onecycle
+from onecycle import Observer, Progress, Run, Stopped, TrainingFailed, UserError, randomness, training
+from onecycle.data import Augmentation, Loader
+
+PLATEAU = {"schedule": {"name": "plateau", "epochs": 3, "lr": 0.02, "patience": 0, "threshold": 0.5}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "adamw": {},
+    "bf16": {"precision": "bf16"},
+    "adam": {"optimizer.name": "adam"},
+    "sgd": {"optimizer.name": "sgd", "schedule.lr_max": 0.1},
+    "ema": {"ema.decay": 0.9},
+    "held out": {"data.val_fraction": 0.2},
+    "plateau": PLATEAU,
+    "drop last": {"data.drop_last": True, "augment.flip": "alternating", "augment.padding": "reflect"},
+}
+
+
+class StopAt(Observer):
+    """Sends this process a signal once so many steps are done."""
+
+    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def on_progress(self, progress: Progress) -> None:
+        if progress.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def tell_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "FLUSH_SECONDS", 0.0)
+
+
+def run_small(out: Path, observer: Observer | None = None, **changes: Any) -> Run:
+    recipe = small_recipe(**{"precision": "fp32", **changes})
+    return onecycle.train(recipe, model=net(), data=dataset(), out=out, device="cpu", observer=observer)
+
+
+def test_the_same_recipe_gives_the_same_run(tmp_path: Path) -> None:
+    torch.manual_seed(123)
+    one = run_small(tmp_path / "one")
+    torch.manual_seed(321)
+    assert_same_run(one, run_small(tmp_path / "other"))
+
+
+def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
+    model = net()
+    before = torch.get_rng_state()
+    onecycle.train(small_recipe(), model=model, data=dataset(), out=tmp_path / "run", device="cpu")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", **{"schedule.epochs": 8, "augment.crop_padding": 0, "augment.cutout": 0})
+    assert run.summary["test"]["accuracy"] > 0.9
+
+
+def test_it_equals_a_plain_loop(tmp_path: Path) -> None:
+    """The same batches through a loop written here, with torch's own AdamW and OneCycleLR."""
+    run = run_small(tmp_path / "run", **{"optimizer.weight_decay": 0.05, "loss.label_smoothing": 0.1})
+    model = net().to(memory_format=torch.channels_last)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=0.02,
+        total_steps=12,
+        pct_start=1 / 3,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+        div_factor=20,
+        final_div_factor=1,
+    )
+    loader = Loader(dataset().train, batch_size=60, augmentation=Augmentation(flip="none", padding="reflect"), seed=0)
+    step, losses = 0, []
+    for epoch in range(3):
+        for batch in loader.epoch(epoch):
+            torch.manual_seed(randomness.step_seed(0, step))
+            loss = F.cross_entropy(model(batch.images_nchw), batch.labels, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if step < 11:
+                schedule.step()
+            losses.append(loss.item())
+            step += 1
+    np.testing.assert_allclose([row["loss"] for row in run.steps()], losses, rtol=2e-4)
+    for name, value in weights(run).items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_what_the_run_folder_holds(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", **{"data.val_fraction": 0.2, "tta": "flip_shift"})
+    assert files(run.path) >= {
+        "recipe.yaml",
+        "environment.json",
+        "metrics.csv",
+        "steps.csv",
+        "model.safetensors",
+        "model.json",
+        "best.safetensors",
+        "predictions.npz",
+        "summary.json",
+        "plots/curves.png",
+    }
+    assert len(run.checkpoints.paths()) == 2
+    header = (run.path / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert header == [
+        *("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "val_loss", "val_accuracy"),
+        *("train_seconds", "images_per_second"),
+    ]
+    assert (run.path / "steps.csv").read_text().splitlines()[0] == "step,epoch,lr,loss,elapsed_s"
+    assert [row["step"] for row in run.steps()] == list(range(1, 10))  # 160 images in batches of 60, three times
+    summary = run.summary
+    assert summary["steps"] == 9 and summary["epochs"] == 3 and summary["seed"] == 0
+    assert summary["parameters"] == sum(p.numel() for p in net().parameters())
+    assert set(summary["test"]) == {"accuracy", "loss", "images", "accuracy_tta"}
+    predictions = run.predictions()
+    assert predictions["logits"].dtype == np.float32 and predictions["logits"].shape == (60, 4)
+    assert summary["test"]["accuracy"] == np.mean(predictions["logits"].argmax(1) == predictions["labels"])
+    assert summary["test"]["accuracy"] == run.metrics()[-1]["test_accuracy"]
+
+
+def test_the_resolved_recipe_runs_again_to_the_same_end(tmp_path: Path) -> None:
+    changes = {"data.name": "digits", "data.train_limit": 64, "data.batch_size": 32, "schedule.epochs": 1}
+    changes |= {"schedule.peak_epoch": 0.5, "precision": "auto"}
+    tiny = {"digits": {**changes}}["digits"]
+    one = onecycle.train("digits", out=tmp_path / "one", device="cpu", **tiny)
+    assert one.recipe.precision != "auto" and one.recipe.data.mean != "auto"
+    other = onecycle.train(one.path / "recipe.yaml", out=tmp_path / "other", device="cpu")
+    assert_same_run(one, other)
+
+
+def test_every_step_uses_the_schedules_rate(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run")
+    schedule = training.build_schedule(run.recipe, 4)
+    assert [row["lr"] for row in run.steps()] == [schedule(step) for step in range(12)]
+    assert run.steps()[3]["lr"] == 0.02 and run.steps()[-1]["lr"] == 0.001
+
+
+def test_the_stored_weights_give_the_stored_predictions(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", **{"ema.decay": 0.9})
+    model = net().to(memory_format=torch.channels_last)
+    model.load_state_dict(weights(run))
+    mean, std = run.recipe.data.statistics
+    with torch.no_grad():
+        logits = [
+            model.eval()(batch.images_nchw)
+            for batch in Loader(dataset().test, batch_size=60, mean=mean, std=std).in_order()
+        ]
+    np.testing.assert_allclose(torch.cat(logits).numpy(), run.predictions()["logits"], atol=1e-6)
+
+
+def test_the_average_of_the_weights_is_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    original = training._Training.train_step
+
+    def step(self: Any, epoch: int, batch: Any) -> None:
+        original(self, epoch, batch)
+        seen.append({name: value.clone() for name, value in self.state.net.state_dict().items()})
+
+    monkeypatch.setattr(training._Training, "train_step", step)
+    stored = weights(run_small(tmp_path / "run", **{"ema.decay": 0.9}))
+    for name in ("0.weight", "1.running_var", "9.bias"):
+        average = seen[0][name].double()
+        for one in seen[1:]:
+            average = 0.9 * average + 0.1 * one[name].double()
+        torch.testing.assert_close(stored[name].double(), average, rtol=1e-5, atol=1e-6)
+        assert not torch.equal(stored[name], seen[-1][name])
+
+
+def test_the_loop_asks_nothing_back_from_the_device_between_flushes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "FLUSH_SECONDS", 1e9)
+    asked: list[str] = []
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def counting(self: torch.Tensor, *args: Any, _name: str = name, _original: Any = original, **kw: Any) -> Any:
+            asked.append(_name)
+            return _original(self, *args, **kw)
+
+        monkeypatch.setattr(torch.Tensor, name, counting)
+    steps: list[int] = []
+    original_step = training._Training.train_step
+
+    def step(self: Any, epoch: int, batch: Any) -> None:
+        before = len(asked)
+        original_step(self, epoch, batch)
+        steps.append(len(asked) - before)
+
+    monkeypatch.setattr(training._Training, "train_step", step)
+    run_small(tmp_path / "run")
+    assert steps == [0] * 12
+    assert asked, "nothing was counted at all"
+
+
+@pytest.mark.usefixtures("tell_every_step")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stopped_and_resumed_run_is_the_same_run(variant: str, tmp_path: Path) -> None:
+    changes = VARIANTS[variant]
+    whole = run_small(tmp_path / "whole", **changes)
+    steps = whole.summary["steps"]
+    for step in range(1, steps, 2):
+        folder = tmp_path / f"stopped{step}"
+        with pytest.raises(Stopped) as stopped:
+            run_small(folder, StopAt(step), **changes)
+        assert stopped.value.exit_code == 130
+        resumed = onecycle.resume(folder, model=net(dropout=0.2, seed=99), data=dataset(), device="cpu")
+        assert_same_run(whole, resumed)
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_it_may_be_stopped_again_and_again(tmp_path: Path) -> None:
+    whole = run_small(tmp_path / "whole", **{"ema.decay": 0.9})
+    folder = tmp_path / "stopped"
+    with pytest.raises(Stopped) as stopped:
+        run_small(folder, StopAt(1, signal.SIGTERM), **{"ema.decay": 0.9})
+    assert stopped.value.exit_code == 143 and "--resume" in str(stopped.value)
+    for step in range(2, 12):
+        with pytest.raises(Stopped):
+            onecycle.resume(folder, model=net(seed=step), data=dataset(), device="cpu", observer=StopAt(step))
+        assert len(Run.open(folder).checkpoints.paths()) <= 2
+    assert_same_run(whole, onecycle.resume(folder, model=net(seed=5), data=dataset(), device="cpu"))
+    assert len(Run.open(folder).environment["resumed"]) == 11
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    whole = run_small(tmp_path / "whole")
+    folder = tmp_path / "stopped"
+    with pytest.raises(Stopped):
+        run_small(folder, StopAt(6))
+    newest = Run.open(folder).checkpoints.paths()[-1]
+    content = bytearray(newest.read_bytes())
+    content[-100] ^= 1
+    newest.write_bytes(content)
+    heard: list[str] = []
+
+    class Listener(Observer):
+        def on_message(self, text: str) -> None:
+            heard.append(text)
+
+    resumed = onecycle.resume(folder, model=net(), data=dataset(), device="cpu", observer=Listener())
+    assert str(newest) in heard[0]
+    assert_same_run(whole, resumed)
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_a_resume_with_other_images_or_keys_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        run_small(folder, StopAt(5))
+    other = onecycle.Dataset(images(200, 7), images(60, 1))
+    with pytest.raises(UserError, match="not those that the run began with"):
+        onecycle.resume(folder, model=net(), data=other, device="cpu")
+    with pytest.raises(UserError, match=r"keeps its data\.batch_size, schedule\.epochs"):
+        onecycle.resume(folder, model=net(), data=dataset(), **{"data.batch_size": 50, "schedule.epochs": 9})
+    resumed = onecycle.resume(folder, model=net(), data=dataset(), **{"schedule.lr_max": 0.01})
+    assert (
+        resumed.steps()[4]["lr"] > 0.01 > resumed.steps()[5]["lr"] and resumed.recipe.schedule.options["lr_max"] == 0.01
+    )
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run")
+    with run.locked(), pytest.raises(UserError, match="another process is training here"), run.locked():
+        pass
+    with pytest.raises(UserError, match="exists"):
+        run_small(tmp_path / "run")
+
+
+def test_a_run_that_has_ended_is_left_as_it_is(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run")
+    before = (run.path / "summary.json").read_bytes()
+    onecycle.resume(run.path, model=net(), data=dataset())
+    assert (run.path / "summary.json").read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_a_lower_rate_saves_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    explodes = {"schedule": {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.01], [1.4, 0.01], [1.5, 1e30]]}}
+    with pytest.raises(TrainingFailed, match=r"step 8 of 12, learning rate 1e\+30.*--resume") as failed:
+        run_small(folder, **explodes)
+    assert failed.value.exit_code == 3
+    last_good = Run.open(folder).checkpoints.paths()[-1]
+    assert last_good.name == "step-00000004.safetensors" and str(last_good) in str(failed.value)
+    lower = {"schedule.knots": [[0, 0.01], [3, 0.001]]}
+    with pytest.raises(UserError, match=r"keeps its schedule\.knots"):
+        onecycle.resume(folder, model=net(), data=dataset(), **lower)
+
+
+def test_a_run_whose_numbers_went_wrong_goes_on_with_a_lower_rate(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(TrainingFailed, match="start anew"):
+        run_small(folder, **{"schedule.lr_max": 1e30})
+    assert not Run.open(folder).checkpoints.paths()
+
+
+def test_evaluation_comes_as_often_as_asked(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", evaluate_every=2)
+    assert ["test_accuracy" in row for row in run.metrics()] == [False, True, True]
+    only_last = run_small(tmp_path / "last", evaluate_every=0)
+    assert ["test_accuracy" in row for row in only_last.metrics()] == [False, False, True]
+    assert torch.equal(weights(run)["0.weight"], weights(only_last)["0.weight"])
+
+
+def test_the_best_is_chosen_on_the_held_out_part(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", **{"data.val_fraction": 0.2, "schedule.epochs": 4})
+    accuracies = [row["val_accuracy"] for row in run.metrics()]
+    assert run.summary["best"] == {"epoch": accuracies.index(max(accuracies)) + 1, "val_accuracy": max(accuracies)}
+    best = load_file(run.path / "best.safetensors")
+    assert best.keys() == weights(run).keys()
+    assert not (run_small(tmp_path / "none").path / "best.safetensors").exists()
