@@ -60,6 +60,7 @@ def train(
 def resume(
     path: str | Path,
     *,
+    name: str | Path | Recipe | None = None,
     model: nn.Module | None = None,
     data: Dataset | None = None,
     data_dir: str | Path | None = None,
@@ -70,10 +71,13 @@ def resume(
     """Go on with a training that was stopped, and return its finished run; on CPU bit for bit as if it never was.
 
     `changes` may touch learning rates, checkpoints and precision alone. A run that has ended is returned as it is.
-    Raises UserError where the folder is no run, or the images are not those it began with.
+    Raises UserError where the folder is no run, or one of another recipe than `name`, where that is given, or where
+    the images are not those it began with.
     """
     run = Run.open(Path(path))
     stored = run.recipe
+    if name is not None and recipe(name).name != stored.name:
+        raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {recipe(name).name!r}; leave it out")
     wanted = recipe(stored, **changes)
     refused = [key for key in differences(stored, wanted) if not key.startswith(_OF_RESUMING)]
     if refused:

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .errors import UserError
-from .files import atomic_path
+from .files import write_bytes
 
 KEPT = 2  # checkpoints of a run: the newest, and one to fall back to
 _FORMAT = "onecycle-state-1"
@@ -32,8 +32,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     described = json.dumps(_pack(state, tensors), allow_nan=False)
     metadata = {"format": _FORMAT, "state": described, "sha256": _digest(described, tensors)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_bytes(path, save(tensors, metadata))
 
 
 def load_state(path: Path) -> dict[str, Any]:

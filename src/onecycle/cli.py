@@ -66,7 +66,7 @@ def train(
 
     asked = assignments(changes or [])
     asked |= {key: value for key, value in (("data.name", data), ("seed", seed)) if value is not None}
-    if (recipe is None) == (resume is None):
+    if recipe is None and resume is None:
         raise UserError("train needs either a RECIPE or --resume RUN, such as: onecycle train custom_resnet")
     if resume is not None and out is not None:
         raise UserError("--out does not go with --resume; a resumed run stays in its folder")
@@ -76,7 +76,7 @@ def train(
     observer = TerminalObserver()
     try:
         if resume is not None:
-            run = api.resume(resume, data_dir=data_dir, device=device, observer=observer, **asked)
+            run = api.resume(resume, name=recipe, data_dir=data_dir, device=device, observer=observer, **asked)
         else:
             run = api.train(str(recipe), data_dir=data_dir, out=out, device=device, observer=observer, **asked)
     finally:

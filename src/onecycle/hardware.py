@@ -37,7 +37,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """What "auto" stands for: bf16 where the processor multiplies bfloat16 in hardware, fp32 otherwise."""
+    """What "auto" stands for: bf16 where the processor multiplies bfloat16 in hardware, fp32 otherwise.
+
+    Raises UserError where the device cannot do what is asked for.
+    """
+    if precision == "fp16" and device.type != "cuda":
+        raise UserError(f"precision fp16 needs a CUDA device, not {device}; auto, bf16 or fp32 here")
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from .checkpoint import CheckpointFolder
 from .errors import UserError
-from .files import append_csv, atomic_path, disk_errors, read_csv, read_json, write_json, write_text
+from .files import append_csv, atomic_path, disk_errors, read_csv, read_json, write_bytes, write_json, write_text
 from .recipes import Recipe, checked, read_yaml
 
 STEP_COLUMNS = ("step", "epoch", "lr", "loss", "elapsed_s")
@@ -163,8 +163,7 @@ class Run:
 
     def _write_weights(self, name: str, net: nn.Module) -> None:
         tensors = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
-        with atomic_path(self.path / name) as temporary:
-            save_file(tensors, temporary, {"format": "pt"})
+        write_bytes(self.path / name, save(tensors, {"format": "pt"}))
 
 
 def _unused(path: Path) -> Path:

@@ -36,7 +36,7 @@ def one_cycle(
     """
     final = lr_min if isinstance(lr_final, str) else lr_final
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max, lr_final=final)
-    if not 0 < peak_epoch < epochs:
+    if epochs >= 1 and not 0 < peak_epoch < epochs:
         problems.append(f"schedule.peak_epoch {peak_epoch:g} is outside the {epochs} epochs; between 0 and {epochs}")
     if lr_max < max(lr_min, final):
         problems.append(f"schedule.lr_max {lr_max:g} is below lr_min or lr_final ({max(lr_min, final):g})")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .. import registry
 from ..errors import UserError, suggestion
@@ -84,7 +84,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"recipe {path}: not readable as YAML{line} ({getattr(error, 'problem', error)})") from None
+        reason = " ".join(str(getattr(error, "problem", error)).split())
+        raise UserError(f"recipe {path}: not readable as YAML{line} ({reason})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"recipe {path}: not readable ({error})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -97,10 +98,17 @@ def _read(name: str) -> tuple[Recipe | dict[str, Any], str]:
         shipped: Recipe = registry.load("recipe", name)()
         return shipped, name
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or _is_file(path):
         return read_yaml(path), name
     hint = suggestion(name, registry.names("recipe"))
     raise UserError(f"recipe {name!r} is neither a shipped recipe nor a YAML file; {hint}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -157,7 +165,7 @@ def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, 
             filled[key] = parameter.default
             continue
         try:
-            adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)
+            adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation, config=ConfigDict(allow_inf_nan=False))
             filled[key] = adapter.validate_python(values[key])
         except ValidationError as error:
             problems += [_problem(one, f"{kind}.{key}") for one in error.errors()[:1]]
@@ -166,7 +174,7 @@ def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, 
             builder(1, **{key: value for key, value in filled.items() if key != "name"})
         except UserError as error:
             problems += error.problems
-    named = [f"unknown key '{kind}.{key}' for {kind} {name!r}; {suggestion(key, known)}" for key in unknown]
+    named = [f"unknown key {f'{kind}.{key}'!r} for {kind} {name!r}; {suggestion(key, known)}" for key in unknown]
     return filled, named + problems
 
 

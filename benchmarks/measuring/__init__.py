@@ -1,0 +1,1 @@
+"""What `throughput.py` measures: a module for each kind of thing, and one for the table that comes of it."""

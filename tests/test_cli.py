@@ -1,0 +1,304 @@
+"""The commands as a user types them: exit codes, one line an error, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from cifar_files import write_cifar10
+from PIL import Image
+
+from onecycle import cli, registry
+from onecycle.files import read_csv
+from onecycle.run import Run
+
+TINY = ["--set", "data.train_limit=40", "--set", "data.batch_size=20", "--set", "schedule.epochs=2"]
+TINY += ["--set", "schedule.peak_epoch=1", "--set", "evaluate_every=0", "--device", "cpu"]
+
+
+def call(*arguments: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    code = left.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command that must fail with 2 says: lines of errors on stderr, nothing on stdout."""
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err
+    assert all(line.startswith("onecycle: error: ") for line in said.err.splitlines()), said.err
+    assert "Traceback" not in said.err
+    return said.err
+
+
+@pytest.fixture(scope="module")
+def cifar_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cifar")
+    write_cifar10(folder, 20)
+    return folder
+
+
+@pytest.mark.usefixtures("drawn")
+def test_train_writes_a_run_and_says_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "runs" / "one"
+    assert call("train", "digits", "--seed", "3", "--out", str(out), *TINY) == 0
+    said = capsys.readouterr()
+    assert "of 360 test images" in said.out and f"{out}/summary.json" in said.out
+    header, *lines = [line for line in said.err.splitlines() if line.strip() and "step" not in line][1:]
+    assert (
+        " ".join(header.split()) == "epoch lr train loss train acc test loss test acc images/s time left"
+        """The commands as a user types them: exit codes, one line an error, JSON alone on stdout."""
+    )
+
+
+from __future__ import annotations
+
+import pytest
+
+TINY = ["--set", "data.train_limit=40", "--set", "data.batch_size=20", "--set", "schedule.epochs=2"]
+TINY += ["--set", "schedule.peak_epoch=1", "--set", "evaluate_every=0", "--device", "cpu"]
+
+
+def call(*arguments: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    code = left.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command that must fail with 2 says: lines of errors on stderr, nothing on stdout."""
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err
+    assert all(line.startswith("onecycle: error: ") for line in said.err.splitlines()), said.err
+    assert "Traceback" not in said.err
+    return said.err
+
+
+@pytest.fixture(scope="module")
+def cifar_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cifar")
+    write_cifar10(folder, 20)
+    return folder
+
+
+@pytest.mark.usefixtures("drawn")
+def test_train_writes_a_run_and_says_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "runs" / "one"
+    assert call("train", "digits", "--seed", "3", "--out", str(out), *TINY) == 0
+    said = capsys.readouterr()
+    assert "of 360 test images" in said.out and f"{out}/summary.json" in said.out
+    header, *lines = [line for line in said.err.splitlines() if line.strip() and "step" not in line][1:]
+    assert header.split() == [
+        "epoch",
+        "lr",
+        "train",
+        "loss",
+        "train",
+        "acc",
+        "test",
+        "loss",
+        "test",
+        "acc",
+        "images/s",
+        "time",
+        "left",
+    ]
+    assert len(lines) == 2 and lines[0].split()[0] == "1"
+    run = Run.open(out)
+    assert run.summary["seed"] == 3 and run.recipe.seed == 3
+    assert (out / "plots" / "curves.png").stat().st_size > 10_000
+    assert run.environment["argv"] and run.environment["threads"] >= 1
+
+
+def test_json_is_alone_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert call("train", "digits", "--json", "--out", str(out), *TINY) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["run"] == str(out) and 0 <= result["test"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_resume_ends_the_run(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    out = tmp_path / "run"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "onecycle", "train"]
+    many = [*TINY, "--set", "schedule.epochs=8"]
+    process = subprocess.Popen(
+        [*command, "digits", "--out", str(out), *many], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline = time.monotonic() + 60
+    while len(read_csv(out / "steps.csv")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    last = said.splitlines()[-1]
+    assert re.fullmatch(rf"onecycle: error: stopped by {number.name} after step \d+ of 16; saved, go on with: .*", last)
+    assert last.endswith(f"onecycle train --resume {out}")
+    steps = len(read_csv(out / "steps.csv"))
+    assert 2 <= steps < 16 and not (out / "summary.json").exists()
+    resumed = subprocess.run([*command, "--resume", str(out)], capture_output=True, text=True, env=environment)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [row["step"] for row in read_csv(out / "steps.csv")] == [str(step) for step in range(1, 17)]
+
+
+def test_a_killed_training_leaves_only_whole_files_and_goes_on(tmp_path: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "onecycle", "train"]
+    tiny = [*TINY, "--set", "checkpoint.every_seconds=0.001"]
+    whole = tmp_path / "whole"
+    subprocess.run([*command, "digits", "--out", str(whole), *tiny], check=True, capture_output=True, env=environment)
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*command, "digits", "--out", str(out), *tiny], stderr=subprocess.DEVNULL, env=environment
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    resumed = subprocess.run([*command, "--resume", str(out)], capture_output=True, text=True, env=environment)
+    assert resumed.returncode == 0, resumed.stderr
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments, what",
+    [
+        (["train"], "needs either a RECIPE or --resume"),
+        (["train", "digitz"], "did you mean 'digits'?"),
+        (["train", "digits", "--set", "schedule.epochs=0"], "schedule.epochs 0 is below 1"),
+        (["train", "digits", "--set", "schedule.epochs=-4"], "schedule.epochs -4 is below 1"),
+        (["train", "digits", "--set", "schedule.peak_epoch=99"], "schedule.peak_epoch 99 is outside"),
+        (["train", "digits", "--set", "data.batch_size=5000"], "data.batch_size 5000 is larger than the training set"),
+        (["train", "digits", "--set", "nonsense"], "not of the form key=value"),
+        (["train", "digits", "--device", "cuda:77"], "'cuda:77' is not on this machine"),
+        (["train", "digits", "--device", "quantum"], "'quantum' is unknown"),
+        (["train", "digits", "--set", "precision=fp16", "--device", "cpu"], "fp16"),
+        (["train", "digits", "--data", "cifar11"], "did you mean 'cifar10'?"),
+        (["train", "digits", "--seed", "many"], "--seed"),
+        (["train", "cifar.yaml"], "no such file"),
+        (["train", "custom_resnet", "--data-dir", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["train", "--resume", "/nowhere/at/all"], "no such folder"),
+        (["models", "summary", "custom_resnut"], "did you mean 'custom_resnet'?"),
+        (["data", "info", "cifar1"], "did you mean 'cifar10'?"),
+        (["data", "fetch", "digits"], "cannot be fetched"),
+        (["tarin"], "tarin"),
+        (["train", "digits", "--bogus"], "--bogus"),
+    ],
+)
+def test_bad_input_gets_a_clear_line(
+    arguments: list[str], what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert what in refused(capsys, *arguments)
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_all_problems_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["data.batchsize=3", "augment.flip=randm", "optimizer.weight_dcay=1", "schedule.epochs=0", "seed=-1"]
+    said = refused(capsys, "train", "digits", *(part for key in keys for part in ("--set", key)))
+    assert len(said.splitlines()) == 5
+    for nearest in ("'batch_size'", "'random'", "'weight_decay'"):
+        assert nearest in said
+
+
+def test_out_that_exists_and_resume_of_another_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "exists" in refused(capsys, "train", "digits", "--out", str(tmp_path), *TINY)
+    out = tmp_path / "run"
+    assert call("train", "digits", "--out", str(out), *TINY) == 0
+    assert "keeps its seed" in refused(capsys, "train", "--resume", str(out), "--seed", "9")
+    assert "digits" in refused(capsys, "train", "custom_resnet", "--resume", str(out))
+    assert call("train", "digits", "--resume", str(out)) == 0  # it has ended: nothing to do, nothing lost
+
+
+def test_a_damaged_batch_file_is_named(cifar_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_cifar10(tmp_path, 20)
+    damaged = next(tmp_path.rglob("data_batch_3"))
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    assert "data_batch_3" in refused(capsys, "train", "custom_resnet", "--data-dir", str(tmp_path))
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the checkpoint does not fit."""
+    limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)); "
+    limited += "from onecycle.cli import main; main()"
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "train", "digits", "--out", str(out), *TINY], capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("onecycle: error: ") and "disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [path for path in out.rglob("*") if path.suffix == ".part"]
+
+
+def test_data_info(cifar_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("data", "info", "cifar10", "--data-dir", str(cifar_folder), "--json") == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["train"]["images"] == 100 and info["test"]["images"] == 20
+    assert sum(info["train"]["classes"].values()) == 100 and len(info["train"]["mean"]) == 3
+    assert call("data", "info", "cifar10", "--data-dir", str(cifar_folder)) == 0
+    said = capsys.readouterr().out
+    assert "airplane" in said and "mean, red" in said
+
+
+def test_data_preview_draws_the_augmentations(cifar_folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "preview.png"
+    arguments = ["--data-dir", str(cifar_folder), "--out", str(picture), "--samples", "4", "--epochs", "3"]
+    assert call("data", "preview", "custom_resnet", *arguments, "--set", "data.batch_size=10") == 0
+    with Image.open(picture) as image:
+        assert image.width > 300 and np.asarray(image.convert("L")).std() > 10
+
+
+def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("recipes") == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in registry.names("recipe"))
+    assert call("recipes", "show", "custom_resnet", "--set", "seed=7") == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["seed"] == 7 and shown["schedule"]["epochs"] == 24 and shown["optimizer"]["betas"] == [0.9, 0.999]
+
+
+def test_models_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("models", "summary", "custom_resnet") == 0
+    said = capsys.readouterr().out
+    assert "Total params: 6,573,130" in said and "379.27" in said
+
+
+def test_help_and_import_load_no_torch() -> None:
+    for code in ("import onecycle", "from onecycle.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"):
+        check = f"{code}\nimport sys; assert not {{'torch', 'pydantic', 'matplotlib', 'numpy'}} & set(sys.modules)"
+        done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_fault_of_our_own_is_told_apart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(kind: str) -> list[str]:
+        raise RuntimeError("out of cheese")
+
+    monkeypatch.setattr(registry, "names", broken)
+    assert call("recipes") == 1
+    assert "fault of onecycle's own" in capsys.readouterr().err
+    with pytest.raises(RuntimeError):
+        cli.main(["--debug", "recipes"])
