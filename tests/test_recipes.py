@@ -147,7 +147,6 @@ def test_a_value_is_set_with_its_type(pair: str, value: Any) -> None:
     found = flatten(changed.model_dump())[pair.partition("=")[0]]
     assert found == value
     assert type(found) is type(value)
-    assert recipe("custom_resnet") != changed or value in (None, "none", "auto", "lr_min", 0.005)
 
 
 def test_parts_and_dotted_keys_are_the_same() -> None:
@@ -331,13 +330,9 @@ def test_only_nets_can_be_ones_own(kind: str) -> None:
     assert f"{kind}.name" in problem(f"{kind}.name=own:thing")
 
 
-@pytest.mark.parametrize("name", ["name", "data", "model"])
-def test_keys_that_are_also_parameters_can_be_set(name: str) -> None:
-    """`--set name=mine` reaches `recipe` as a keyword."""
-    value = {"name": "mine", "data": {"batch_size": 64}, "model": {"logit_scale": 0.125}}[name]
-    if name == "name":
-        pytest.xfail("recipe's first parameter has the name of a recipe key: TypeError, two values for 'name'")
-    assert differences(recipe("custom_resnet"), recipe("custom_resnet", **{name: value}))
+@pytest.mark.xfail(reason="recipe's first parameter has the name of a recipe key: TypeError, two values for 'name'")
+def test_the_name_can_be_set() -> None:
+    assert with_set("name=mine").name == "mine"
 
 
 def test_a_line_break_in_a_key_or_value_stays_within_its_line() -> None:
