@@ -125,13 +125,16 @@ class Plateau:
 
     def __init__(self, lr: float, lr_min: float, factor: float, patience: int, threshold: float, monitor: str) -> None:
         self.monitor = monitor
-        self._lr, self._lr_min, self._factor = lr, lr_min, factor
+        self._start, self._lr_min, self._factor = lr, lr_min, factor
         self._patience, self._threshold = patience, threshold
-        self._best, self._bad_epochs = math.inf, 0
+        self._best, self._bad_epochs, self._drops = math.inf, 0, 0
 
     def __call__(self, step: int) -> float:
         """The rate of the step that comes next, whatever its number."""
-        return self._lr
+        rate = self._start
+        for _ in range(self._drops):
+            rate = max(rate * self._factor, self._lr_min)
+        return rate
 
     def observe(self, loss: float) -> None:
         """Take the epoch's loss into account; the next step uses the new rate."""
@@ -140,16 +143,16 @@ class Plateau:
         else:
             self._bad_epochs += 1
         if self._bad_epochs > self._patience:
-            self._lr, self._bad_epochs = max(self._lr * self._factor, self._lr_min), 0
+            self._drops, self._bad_epochs = self._drops + 1, 0
 
     def state(self) -> dict[str, float]:
-        """What it remembers, as plain numbers."""
+        """What it remembers, as plain numbers; not the rates, which a resumed run may change."""
         best = {} if math.isinf(self._best) else {"best": self._best}
-        return {"lr": self._lr, "bad_epochs": self._bad_epochs, **best}
+        return {"drops": self._drops, "bad_epochs": self._bad_epochs, **best}
 
     def restore(self, state: dict[str, float]) -> None:
         """Take up a state that `state` gave."""
-        self._lr, self._bad_epochs = state["lr"], int(state["bad_epochs"])
+        self._drops, self._bad_epochs = int(state["drops"]), int(state["bad_epochs"])
         self._best = state.get("best", math.inf)
 
 
@@ -166,6 +169,8 @@ def plateau(
 ) -> Plateau:
     """A constant rate that drops when the training or held-out loss stalls; see `Plateau`."""
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr=lr, lr_min=lr_min)
+    if lr_min > lr:
+        problems.append(f"schedule.lr_min {lr_min:g} is above lr ({lr:g})")
     if not 0 < factor < 1:
         problems.append(f"schedule.factor {factor:g} is not between 0 and 1")
     if patience < 0:

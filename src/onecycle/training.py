@@ -6,14 +6,9 @@ interruption is in `TrainingState`. Nothing here draws or prints: an `Observer` 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,6 +20,7 @@ from .data import Augmentation, Batch, ImageSet, Loader
 from .errors import Stopped, TrainingFailed
 from .evaluation import accuracy, cross_entropy, predict_logits, with_tta
 from .hardware import AUTOCAST_DTYPES, device_name, synchronize
+from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
 from .randomness import step_seed
 from .recipes import Recipe
@@ -53,7 +49,7 @@ def train(
     saved, and TrainingFailed where the loss or the weights are no longer finite.
     """
     forked = [device] if device.type == "cuda" else []
-    with run.locked(), _stop_on_signals() as stop, torch.random.fork_rng(forked):
+    with run.locked(), stop_on_signals() as stop, torch.random.fork_rng(forked):
         training = _Training(recipe, net, sets, run, device, observer, stop)
         if resume:
             training.restore()
@@ -80,7 +76,7 @@ class _Training:
         run: Run,
         device: torch.device,
         observer: Observer,
-        stop: _Stop,
+        stop: Stop,
     ) -> None:
         self.recipe, self.sets, self.run, self.device = recipe, sets, run, device
         self.observer, self.stop = observer, stop
@@ -322,36 +318,3 @@ class _Training:
             f"onecycle train --resume {self.run.path}",
             by.signal_number,
         )
-
-
-class _Stop:
-    """Remembers a signal until the loop comes to a place where its state is whole."""
-
-    signal_number: int | None = None
-
-    def check(self) -> None:
-        """Raise Stopped where a signal came."""
-        if self.signal_number is not None:
-            raise Stopped("stopped", self.signal_number)
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[_Stop]:
-    """SIGINT and SIGTERM ask the loop to save and leave; a second one of the same kind acts as without us."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python delivers signals to the main thread alone
-        return
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.signal_number = number
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
