@@ -275,8 +275,8 @@ def test_a_resume_with_other_images_or_keys_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not those that the run began with"):
         onecycle.resume(folder, model=net(), data=other, device="cpu")
     with pytest.raises(UserError, match=r"keeps its data\.batch_size, schedule\.epochs"):
-        onecycle.resume(folder, model=net(), data=dataset(), **{"data.batch_size": 50, "schedule.epochs": 9})
-    resumed = onecycle.resume(folder, model=net(), data=dataset(), **{"schedule.lr_max": 0.01})
+        onecycle.resume(folder, model=net(), data=dataset(), changes={"data.batch_size": 50, "schedule.epochs": 9})
+    resumed = onecycle.resume(folder, model=net(), data=dataset(), changes={"schedule.lr_max": 0.01})
     assert (
         resumed.steps()[4]["lr"] > 0.01 > resumed.steps()[5]["lr"] and resumed.recipe.schedule.options["lr_max"] == 0.01
     )
@@ -307,7 +307,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_a_lower_rate_saves_it(tmp_pa
     assert last_good.name == "step-00000004.safetensors" and str(last_good) in str(failed.value)
     lower = {"schedule.knots": [[0, 0.01], [3, 0.001]]}
     with pytest.raises(UserError, match=r"keeps its schedule\.knots"):
-        onecycle.resume(folder, model=net(), data=dataset(), **lower)
+        onecycle.resume(folder, model=net(), data=dataset(), changes=lower)
 
 
 def test_a_run_whose_numbers_went_wrong_goes_on_with_a_lower_rate(tmp_path: Path) -> None:

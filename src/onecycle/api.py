@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .errors import UserError
 from .hardware import environment, resolve_device, resolve_precision
 from .models.summary import Summary, summarize
 from .observer import Observer
-from .recipes import OWN, Recipe, differences, recipe
+from .recipes import OWN, Component, Recipe, differences, recipe
 from .run import Run
 from .training import Sets
 
@@ -46,9 +47,9 @@ def train(
     chosen = resolve_device(device)
     dataset = data if isinstance(data, Dataset) else load_data(wanted, data_dir)
     if isinstance(data, Dataset):
-        wanted = wanted.evolve(data={"name": f"{OWN}images"})
+        wanted = wanted.evolve(data={"name": f"{OWN}images", "image_size": data.train.image_size})
     if model is not None:
-        wanted = wanted.evolve(model={"name": OWN + type(model).__name__})
+        wanted = wanted.evolve(model=Component(name=OWN + type(model).__name__))
     sets = split(wanted, dataset)
     resolved = resolve(wanted, sets, chosen)
     net = model if model is not None else build_net(resolved, len(sets.train.classes))
@@ -61,16 +62,17 @@ def resume(
     path: str | Path,
     *,
     name: str | Path | Recipe | None = None,
+    changes: Mapping[str, Any] | None = None,
     model: nn.Module | None = None,
     data: Dataset | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
     observer: Observer | None = None,
-    **changes: Any,
 ) -> Run:
-    """Go on with a training that was stopped, and return its finished run; on CPU bit for bit as if it never was.
+    """Go on with a stopped training and return its finished run; on a CPU bit for bit as if it never was.
 
-    `changes` may touch learning rates, checkpoints and precision alone. A run that has ended is returned as it is.
+    `changes`, dotted, may touch learning rates, checkpoints and precision alone. A run that has ended is
+    returned as it is.
     Raises UserError where the folder is no run, or one of another recipe than `name`, where that is given, or where
     the images are not those it began with.
     """
@@ -78,7 +80,7 @@ def resume(
     stored = run.recipe
     if name is not None and recipe(name).name != stored.name:
         raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {recipe(name).name!r}; leave it out")
-    wanted = recipe(stored, **changes)
+    wanted = recipe(stored, **(changes or {}))
     refused = [key for key in differences(stored, wanted) if not key.startswith(_OF_RESUMING)]
     if refused:
         raise UserError(

@@ -66,12 +66,17 @@ class CheckpointFolder:
         return sorted(self.path.glob("step-*.safetensors"))
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write the state after `step` steps, then remove what is older than the last ones kept."""
+        """Write the state after `step` steps, then remove what is older than the last ones kept.
+
+        What is of later steps goes too: it was damaged, or the training would not be here.
+        """
         self.path.mkdir(exist_ok=True)
         path = self.path / f"step-{step:08d}.safetensors"
         save_state(path, state)
-        for old in self.paths()[:-KEPT]:
-            old.unlink()
+        paths = self.paths()
+        place = paths.index(path)
+        for other in [*paths[: max(place + 1 - KEPT, 0)], *paths[place + 1 :]]:
+            other.unlink()
         return path
 
     def newest(self, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -92,8 +97,9 @@ class CheckpointFolder:
 def _pack(value: Any, tensors: dict[str, Tensor], name: str = "state") -> Any:
     """Replace tensors by references; dicts become lists of pairs, as JSON would turn their integer keys into text."""
     if isinstance(value, Tensor):
-        tensors[name] = value.detach().to("cpu").contiguous().clone()
-        return {"tensor": name}
+        unique = f"{len(tensors)}:{name}"
+        tensors[unique] = value.detach().to("cpu").contiguous().clone()
+        return {"tensor": unique}
     if isinstance(value, dict):
         return {"dict": [[key, _pack(inner, tensors, f"{name}.{key}")] for key, inner in value.items()]}
     if isinstance(value, list | tuple):

@@ -63,6 +63,7 @@ def train(
 ) -> None:
     """Train a recipe, or go on with a run that was stopped."""
     from .recipes import assignments
+    from .recipes import recipe as read
 
     asked = assignments(changes or [])
     asked |= {key: value for key, value in (("data.name", data), ("seed", seed)) if value is not None}
@@ -76,9 +77,10 @@ def train(
     observer = TerminalObserver()
     try:
         if resume is not None:
-            run = api.resume(resume, name=recipe, data_dir=data_dir, device=device, observer=observer, **asked)
+            run = api.resume(resume, name=recipe, changes=asked, data_dir=data_dir, device=device, observer=observer)
         else:
-            run = api.train(str(recipe), data_dir=data_dir, out=out, device=device, observer=observer, **asked)
+            wanted = read(str(recipe), **asked)
+            run = api.train(wanted, data_dir=data_dir, out=out, device=device, observer=observer)
     finally:
         observer.close()
     _report_end(run, as_json)
@@ -180,9 +182,10 @@ def data_preview(
     """Draw samples beside several augmentations of each."""
     from . import api
     from .recipes import assignments
+    from .recipes import recipe as read
 
-    asked = assignments(changes or [])
-    path = api.preview(recipe, out=out, samples=samples, epochs=epochs, data_dir=data_dir, **asked)
+    wanted = read(recipe, **assignments(changes or []))
+    path = api.preview(wanted, out=out, samples=samples, epochs=epochs, data_dir=data_dir)
     typer.echo(f"wrote {path}")
 
 

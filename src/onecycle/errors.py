@@ -19,8 +19,8 @@ class UserError(OnecycleError, ValueError):
     exit_code = 2
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(" ".join(problem.splitlines()) for problem in problems)
+        super().__init__("\n".join(self.problems))
 
 
 class TrainingFailed(OnecycleError, RuntimeError):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
+
+# The bounds that torch's optimisers have too, so that a recipe is held against them before anything is begun.
+NotNegative = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 def adam(
     net: nn.Module,
     *,
-    weight_decay: float = 0.0,
+    weight_decay: NotNegative = 0.0,
     decay_norms_and_biases: bool = True,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NotNegative = 1e-8,
 ) -> Optimizer:
     """Adam; `weight_decay` is added to the gradient (L2), as torch.optim.Adam does."""
     return torch.optim.Adam(_groups(net, weight_decay, decay_norms_and_biases), betas=betas, eps=eps, fused=True)
@@ -24,10 +29,10 @@ def adam(
 def adamw(
     net: nn.Module,
     *,
-    weight_decay: float = 0.01,
+    weight_decay: NotNegative = 0.01,
     decay_norms_and_biases: bool = True,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NotNegative = 1e-8,
 ) -> Optimizer:
     """AdamW: `weight_decay` x lr x weight is subtracted beside the Adam step. https://arxiv.org/abs/1711.05101."""
     return torch.optim.AdamW(_groups(net, weight_decay, decay_norms_and_biases), betas=betas, eps=eps, fused=True)
@@ -36,9 +41,9 @@ def adamw(
 def sgd(
     net: nn.Module,
     *,
-    momentum: float = 0.9,
+    momentum: Decay = 0.9,
     nesterov: bool = True,
-    weight_decay: float = 0.0,
+    weight_decay: NotNegative = 0.0,
     decay_norms_and_biases: bool = True,
 ) -> Optimizer:
     """Stochastic gradient descent with momentum, Nesterov's by default; `weight_decay` as in torch.optim.SGD."""

@@ -119,7 +119,7 @@ def constant(steps_per_epoch: int, *, epochs: int, lr: float) -> Schedule:
 class Plateau:
     """The learning rate drops by `factor` when the watched loss has not fallen for more than `patience` epochs.
 
-    Equal to torch's ReduceLROnPlateau (mode "min", relative threshold, no cooldown). `observe` is called once an
+    Equal to torch's ReduceLROnPlateau (mode "min", relative threshold, no cooldown, eps 0). `observe` is called once an
     epoch; `state` and `restore` go through the checkpoint.
     """
 

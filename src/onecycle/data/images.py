@@ -15,7 +15,7 @@ from ..randomness import generator
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """N images of H x W pixels, RGB.
+    """N square images, RGB.
 
     `images_nhwc` is uint8 [N, H, W, 3], in memory or memory-mapped; `labels` is int64 [N], each an index into
     `classes`. Raises UserError where shapes, types or labels do not fit.
@@ -29,6 +29,8 @@ class ImageSet:
         images, labels = self.images_nhwc, self.labels
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise UserError(f"images are {images.dtype} {list(images.shape)}; uint8 [N, height, width, 3] is needed")
+        if images.shape[1] != images.shape[2]:
+            raise UserError(f"images are {images.shape[1]} x {images.shape[2]} pixels; square ones are needed")
         if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
             raise UserError(f"labels are {labels.dtype} {list(labels.shape)}; int64 [{len(images)}] is needed")
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
@@ -50,7 +52,10 @@ class ImageSet:
         return ImageSet(self.images_nhwc[index], self.labels[index], self.classes)
 
     def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Mean and standard deviation of each channel over all pixels, in 0..1; exact, from counts of the levels."""
+        """Mean and standard deviation of each channel over all pixels, in 0..1; exact, from counts of the levels.
+
+        The deviation of a channel that is constant is given as 1, so that it can be divided by.
+        """
         levels = np.arange(256) / 255
         means, deviations = [], []
         for channel in range(3):
@@ -59,7 +64,8 @@ class ImageSet:
                 counts += np.bincount(self.images_nhwc[start : start + 4096, :, :, channel].ravel(), minlength=256)
             mean = float(counts @ levels / counts.sum())
             means.append(mean)
-            deviations.append(float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum())))
+            deviation = float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum()))
+            deviations.append(deviation if np.count_nonzero(counts) > 1 else 1.0)
         return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])
 
     def fingerprint(self) -> str:

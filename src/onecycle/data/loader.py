@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, suggestion
 from . import augment
 from .images import ImageSet
 from .plan import EpochPlan, Flip, plan_epoch
@@ -25,6 +27,23 @@ class Augmentation:
     flip: Flip = "random"
     cutout: int = 8
     cutout_probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{key} {getattr(self, key)!r} is not allowed; {suggestion(getattr(self, key), allowed)}"
+            for key, allowed in (("padding", ("zeros", "reflect")), ("flip", ("random", "alternating", "none")))
+            if getattr(self, key) not in allowed
+        ]
+        problems += [f"{key} is negative; 0 or more" for key in ("crop_padding", "cutout") if getattr(self, key) < 0]
+        if problems:
+            raise UserError(*problems)
+
+    def check_size(self, size: int) -> None:
+        """Raise UserError where images of `size` pixels a side cannot be augmented so."""
+        if self.cutout > size:
+            raise UserError(f"cutout {self.cutout} is larger than the images; at most {size}")
+        if self.padding == "reflect" and self.crop_padding >= size:
+            raise UserError(f"crop_padding {self.crop_padding} cannot be reflected; less than the {size} pixels")
 
 
 class Batch(NamedTuple):
@@ -56,19 +75,23 @@ class Loader:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if augmentation is not None and batch_size > len(images):
-            raise UserError(f"data.batch_size {batch_size} is larger than the training set; at most {len(images)}")
+        if batch_size < 1:
+            raise UserError(f"data.batch_size {batch_size} is below 1")
+        if augmentation is not None:
+            augmentation.check_size(images.image_size)
+            if batch_size > len(images):
+                raise UserError(f"data.batch_size {batch_size} is larger than the training set; at most {len(images)}")
         if mean is None or std is None:
             own_mean, own_std = images.channel_statistics()
-            mean, std = mean or own_mean, std or own_std
+            mean, std = own_mean if mean is None else mean, own_std if std is None else std
         self.mean, self.std = tuple(mean), tuple(std)
         self.batch_size = batch_size
         self._augmentation = augmentation
         self._seed = seed
         self._drop_last = drop_last
         self._device, self._dtype = torch.device(device), dtype
-        self._images_nhwc = torch.from_numpy(np.ascontiguousarray(images.images_nhwc)).to(self._device)
-        self._labels = torch.from_numpy(images.labels).to(self._device)
+        self._images_nhwc = _tensor(images.images_nhwc).to(self._device)
+        self._labels = _tensor(images.labels).to(self._device)
 
     def __len__(self) -> int:
         """The batches of an epoch."""
@@ -127,3 +150,11 @@ class Loader:
     def _finish(self, images_nhwc: Tensor, index: Tensor) -> Batch:
         normalized = augment.normalize(images_nhwc, self.mean, self.std, self._dtype)
         return Batch(normalized.permute(0, 3, 1, 2), self._labels.index_select(0, index), index)
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """The array's memory as a tensor; a copy only where it is not contiguous."""
+    with warnings.catch_warnings():
+        # torch warns of arrays that may not be written, as memory-mapped sets are; nothing here writes to them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(array))

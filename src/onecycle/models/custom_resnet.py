@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
 
 def custom_resnet(
     num_classes: int,
     *,
-    norm_momentum: float = 0.1,
-    norm_eps: float = 1e-5,
+    norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
     logit_scale: float = 1.0,
 ) -> CustomResNet:
     """Build the net. The norm's defaults are PyTorch's; `logit_scale` multiplies the linear layer's output."""

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .. import registry
 from ..errors import UserError, suggestion
-from .schema import OWN, Component, Recipe
+from .schema import OWN, Recipe
 
 COMPONENTS = ("model", "optimizer", "schedule")
 
 
-def recipe(name: str | Path | Recipe, **changes: Any) -> Recipe:
+def recipe(name: str | Path | Recipe, /, **changes: Any) -> Recipe:
     """A checked recipe: a shipped name, a YAML file or a recipe, with changes.
 
     Changes are parts as mappings or dotted keys: `recipe("custom_resnet", seed=1, schedule={"epochs": 3})` or
@@ -27,21 +27,25 @@ def recipe(name: str | Path | Recipe, **changes: Any) -> Recipe:
     new one has too. Raises UserError with every problem found.
     """
     base, where = (name, name.name) if isinstance(name, Recipe) else _read(str(name))
-    return checked(_merged(base, changes, where), where)
+    values, problems = _merged(base, changes)
+    return checked(values, where, problems)
 
 
-def checked(base: Recipe | Mapping[str, Any], where: str) -> Recipe:
+def checked(base: Recipe | Mapping[str, Any], where: str, found: Iterable[str] = ()) -> Recipe:
     """Validate values as a recipe, each component's options against its signature, defaults filled in.
 
-    `where` names the source in the messages. Raises UserError with one line for each problem.
+    `where` names the source in the messages. Raises UserError with one line for each problem, those already `found`
+    first.
     """
     values = base.model_dump() if isinstance(base, Recipe) else dict(base)
     values.setdefault("name", Path(where).stem)
-    problems: list[str] = []
+    problems = list(found)
     try:
         Recipe.model_validate(values)
     except ValidationError as error:
-        problems += [_problem(one) for one in error.errors()]
+        # Where a key has two forms, such as auto or three numbers, each form has an error: one line is enough.
+        by_key = {one["loc"][:2]: one for one in reversed(error.errors())}
+        problems += [_problem(one) for one in reversed(by_key.values())]
     for kind in COMPONENTS:
         if isinstance(values.get(kind), Mapping) and isinstance(values[kind].get("name"), str):
             values[kind], found = _checked_component(kind, values[kind])
@@ -111,7 +115,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = base.model_dump() if isinstance(base, Recipe) else dict(base)
     flat: dict[str, Any] = {}
     for key, value in changes.items():
@@ -127,14 +131,12 @@ def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any], where:
             if inner is None and parent in ("ema", "data", "augment", "loss", "checkpoint"):
                 inner = {}
             if not isinstance(inner, dict):
-                problems.append(f"recipe {where}: unknown key {key!r}; {suggestion(key, _known_keys(values))}")
+                problems.append(f"unknown key {key!r}; {suggestion(key, _known_keys(values))}")
                 break
             part[parent] = part = dict(inner)
         else:
             part[last] = value
-    if problems:
-        raise UserError(*problems)
-    return values
+    return values, problems
 
 
 def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -149,8 +151,8 @@ def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     name = values["name"]
-    if name.startswith(OWN):
-        return dict(values), []
+    if kind == "model" and name.startswith(OWN):
+        return {"name": name}, [f"unknown key {f'{kind}.{key}'!r}: {name!r} has no options" for key in [*values][1:]]
     if name not in registry.names(kind):
         return dict(values), [f"{kind}.name {name!r} is unknown; {suggestion(name, registry.names(kind))}"]
     builder = registry.load(kind, name)
@@ -187,6 +189,8 @@ def _contradictions(recipe: Recipe) -> list[str]:
         problems.append(f"augment.crop_padding {augment.crop_padding} cannot be reflected; less than {size}")
     if recipe.schedule.options.get("monitor") == "val_loss" and recipe.data.val_fraction == 0:
         problems.append("schedule.monitor is val_loss, but data.val_fraction is 0; hold out a part, such as 0.1")
+    if recipe.schedule.options.get("monitor") == "val_loss" and recipe.evaluate_every != 1:
+        problems.append(f"schedule.monitor is val_loss, but evaluate_every is {recipe.evaluate_every}; 1 is needed")
     if not isinstance(recipe.data.std, str) and min(recipe.data.std) <= 0:
         problems.append(f"data.std {list(recipe.data.std)} is not above 0 in every channel")
     return problems
@@ -196,17 +200,24 @@ def _problem(error: Any, prefix: str = "") -> str:
     """One pydantic error in our words: the key, its value, what is allowed, the nearest match."""
     location = [str(part) for part in error["loc"] if part not in ("tuple[float, float, float]", "literal['auto']")]
     key = ".".join(filter(None, [prefix, *(location if not prefix else [])]))
-    value = repr(error.get("input"))
-    value = value if len(value) < 60 else value[:57] + "..."
+    value = _shown(error.get("input"))
     if error["type"] == "extra_forbidden":
         return f"unknown key {key!r}; {suggestion(key.rpartition('.')[2], _fields(location[:-1]))}"
-    if error["type"] == "missing":
+    if error["type"] == "missing" and not prefix:
         return f"{key} is missing"
     if error["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'|(\d+)", error["ctx"]["expected"])
         return f"{key} {value} is not allowed; {suggestion(error['input'], [a or b for a, b in allowed])}"
     message = error["msg"].replace("Input should be", "must be").replace("Value error, ", "")
     return f"{key} {value}: {message[:1].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python will print
+        text = "that number"
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def _fields(location: list[str]) -> list[str]:
@@ -226,7 +237,7 @@ def _known_keys(values: Mapping[str, Any]) -> list[str]:
     for name in Recipe.model_fields:
         inner = _fields([name])
         options = values.get(name)
-        if inner and issubclass(Component, BaseModel) and isinstance(options, dict):
+        if inner and isinstance(options, dict):
             inner = list(dict.fromkeys([*inner, *options]))
         keys += [f"{name}.{key}" for key in inner] if inner else [name]
     return keys
