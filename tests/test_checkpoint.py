@@ -125,9 +125,6 @@ def test_any_state_comes_back_bit_for_bit(tmp_path: Path, state: dict[str, Any])
     assert same(state, round_trip(tmp_path / "state", state))
 
 
-@pytest.mark.xfail(
-    reason="tensors are named by their joined keys: two such states share a name, and one tensor is lost"
-)
 @pytest.mark.parametrize(
     "state",
     [

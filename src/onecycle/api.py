@@ -17,6 +17,7 @@ from .errors import UserError
 from .hardware import environment, resolve_device, resolve_precision
 from .models.summary import Summary, summarize
 from .observer import Observer
+from .progress import TerminalObserver
 from .recipes import OWN, Component, Recipe, differences, recipe
 from .run import Run
 from .training import Sets
@@ -38,7 +39,8 @@ def train(
     """Train a recipe and return its finished run.
 
     `name` is a shipped recipe, a YAML file or a Recipe; `changes` are as for `onecycle.recipe`. `model` and `data`
-    take one's own net and images; `data` may also be a name. `out` is the run's folder, which must not exist.
+    take one's own net and images; `data` may also be a name. `out` is the run's folder, which must not exist. Progress
+    goes to stderr unless an `observer` takes it; `onecycle.Observer()` is silent.
     Raises UserError where something cannot work, before anything is written.
     """
     if isinstance(data, str):
@@ -223,7 +225,7 @@ def _go(
     *,
     resume: bool,
 ) -> Run:
-    training.train(resolved, net, sets, run, device=device, observer=observer or Observer(), resume=resume)
+    training.train(resolved, net, sets, run, device=device, observer=observer or TerminalObserver(), resume=resume)
     draw(run)
     return run
 

@@ -72,17 +72,11 @@ def train(
     if resume is not None and out is not None:
         raise UserError("--out does not go with --resume; a resumed run stays in its folder")
     from . import api
-    from .progress import TerminalObserver
 
-    observer = TerminalObserver()
-    try:
-        if resume is not None:
-            run = api.resume(resume, name=recipe, changes=asked, data_dir=data_dir, device=device, observer=observer)
-        else:
-            wanted = read(str(recipe), **asked)
-            run = api.train(wanted, data_dir=data_dir, out=out, device=device, observer=observer)
-    finally:
-        observer.close()
+    if resume is not None:
+        run = api.resume(resume, name=recipe, changes=asked, data_dir=data_dir, device=device)
+    else:
+        run = api.train(read(str(recipe), **asked), data_dir=data_dir, out=out, device=device)
     _report_end(run, as_json)
 
 

@@ -27,17 +27,17 @@ class Progress:
 class Observer:
     """Every method does nothing here; a subclass takes what it wants."""
 
-    def on_start(self, recipe: Recipe, run: Run, step: int) -> None:
-        """The loop begins, at a step above 0 where it goes on."""
+    def on_start(self, recipe: Recipe, run: Run, device: str, step: int) -> None:
+        """The loop begins on `device`, in words; at a step above 0 where it goes on."""
 
     def on_progress(self, progress: Progress) -> None:
         """About twice a second, or after each step where steps take longer."""
-
-    def on_evaluation(self, images: int) -> None:
-        """So many more images of a held-out or test set have been evaluated."""
 
     def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
         """An epoch has ended; `row` is its row of metrics.csv, None where nothing was measured."""
 
     def on_message(self, text: str) -> None:
         """Something that the user should know."""
+
+    def on_end(self) -> None:
+        """The training has ended, well or not; always called."""

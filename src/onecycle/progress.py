@@ -19,6 +19,7 @@ from .observer import Observer, Progress
 from .recipes import Recipe
 from .run import Run
 
+_PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal to redraw
 
 
@@ -32,12 +33,13 @@ class TerminalObserver(Observer):
         self._header_due = True
         self._held_out = False
 
-    def on_start(self, recipe: Recipe, run: Run, step: int) -> None:
-        """Say what begins."""
+    def on_start(self, recipe: Recipe, run: Run, device: str, step: int) -> None:
+        """Say what begins, in what precision and on what."""
         self._held_out = recipe.data.val_fraction > 0
         self._header_due = True
         went_on = f", going on after step {step}" if step else ""
-        self._console.print(f"{recipe.name} on {recipe.data.name}, seed {recipe.seed}, {recipe.precision}{went_on}")
+        how = f"{_PRECISIONS[recipe.precision]} on {device}, into {run.path}{went_on}"
+        self._console.print(f"{recipe.name} on {recipe.data.name}, seed {recipe.seed}: {how}", soft_wrap=True)
 
     def on_progress(self, progress: Progress) -> None:
         """Redraw the bar, or print a line where there is no terminal."""
@@ -52,7 +54,7 @@ class TerminalObserver(Observer):
 
     def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
         """Print the epoch's line, under a header where it is the first."""
-        self.close()
+        self.on_end()
         if self._header_due:
             self._header_due = False
             self._console.print(_header(self._held_out), style="bold", soft_wrap=True)
@@ -62,8 +64,8 @@ class TerminalObserver(Observer):
         """Print it."""
         self._console.print(f"onecycle: {text}", soft_wrap=True)
 
-    def close(self) -> None:
-        """Take the bar away; called at each epoch's end and when the training ends, however it does."""
+    def on_end(self) -> None:
+        """Take the bar away."""
         if self._live is not None:
             self._live.stop()
             self._live = None

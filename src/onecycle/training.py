@@ -57,6 +57,8 @@ def train(
             training.go()
         except Stopped as stopped:
             raise training.stopped(stopped) from None
+        finally:
+            observer.on_end()
 
 
 def build_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
@@ -96,7 +98,7 @@ class _Training:
 
     def go(self) -> None:
         """The epochs that are left, then the results."""
-        self.observer.on_start(self.recipe, self.run, self.state.step)
+        self.observer.on_start(self.recipe, self.run, device_name(self.device), self.state.step)
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
             row = self.evaluate_epoch(epoch)
