@@ -4,12 +4,18 @@ from .schema import Augment, Component, Data, Recipe
 
 
 def digits() -> Recipe:
-    """The custom ResNet on scikit-learn's digits: offline, a minute or two on two cores. No flip: a 2 is not an S."""
+    """The custom ResNet on scikit-learn's handwritten digits: offline, a minute or two of training on two cores.
+
+    No flip: a 2 is not an S. Chosen with a fifth of the training set held out: 99.30, 99.30 and 99.65% of 287 images
+    for the seeds 0 to 2.
+
+    onecycle train digits
+    """
     return Recipe(
         name="digits",
         data=Data(name="digits", batch_size=64),
         augment=Augment(crop_padding=3, flip="none", cutout=6),
         model=Component(name="custom_resnet"),
         optimizer=Component(name="adamw", weight_decay=0.05, decay_norms_and_biases=False),
-        schedule=Component(name="one_cycle", epochs=6, peak_epoch=2, lr_min=1e-5, lr_max=2e-3, lr_final="lr_min"),
+        schedule=Component(name="one_cycle", epochs=9, peak_epoch=3, lr_min=1e-5, lr_max=2e-3, lr_final="lr_min"),
     )
