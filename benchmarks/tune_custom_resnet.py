@@ -50,8 +50,9 @@ def main(runs: Path, hardware: str) -> None:
         else:
             run = onecycle.train("custom_resnet", out=folder, **{**BASE, **changes})
         last = run.metrics()[-1]
-        columns = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "train_seconds")
-        rows.append({"candidate": name, "changes": str(changes)} | {key: round(last[key], 4) for key in columns})
+        figures = {key: round(last[key], 4) for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")}
+        seconds = run.summary["train_seconds"]
+        rows.append({"candidate": name, "changes": str(changes), **figures, "train_seconds": seconds})
         with (RESULTS / f"custom_resnet_tuning_{hardware}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

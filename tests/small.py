@@ -89,3 +89,9 @@ def files(folder: Path) -> set[str]:
 
 def _timeless(row: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in row.items() if key not in TIMES}
+
+
+def readme_recipe() -> Recipe:
+    """Stands for the recipe of two hours where the README's examples are run."""
+    changes = {"data.train_limit": 40, "data.batch_size": 20, "evaluate_every": 0}
+    return recipe("digits", **changes)

@@ -55,6 +55,7 @@ class TerminalObserver(Observer):
     def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
         """Print the epoch's line, under a header where it is the first."""
         self.on_end()
+        self._lines_at = time.monotonic()
         if self._header_due:
             self._header_due = False
             self._console.print(_header(self._held_out), style="bold", soft_wrap=True)
