@@ -110,7 +110,7 @@ def _columns(held_out: bool) -> list[str]:
 
 
 def _header(held_out: bool) -> str:
-    return "  ".join(f"{name:>{max(len(name), 7)}}" for name in _columns(held_out))
+    return " ".join(f"{name:>{_width(name)}}" for name in _columns(held_out))
 
 
 def _row(row: Mapping[str, float | None], seconds_left: float, held_out: bool) -> str:
@@ -126,7 +126,12 @@ def _row(row: Mapping[str, float | None], seconds_left: float, held_out: bool) -
             return "-"
         return f"{value:.2%}" if name.endswith("acc") else f"{value:.4f}"
 
-    return "  ".join(f"{shown(name):>{max(len(name), 7)}}" for name in _columns(held_out))
+    return " ".join(f"{shown(name):>{_width(name)}}" for name in _columns(held_out))
+
+
+def _width(name: str) -> int:
+    """Columns of a table that fits into 80 characters where nothing is held out."""
+    return {"epoch": 5, "lr": 8}.get(name, max(len(name), 7))
 
 
 @contextlib.contextmanager
