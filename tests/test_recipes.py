@@ -218,7 +218,7 @@ def test_an_option_that_only_the_old_component_has_is_refused_where_it_is_set() 
         ("augment.flip=alternate", ["augment.flip", "did you mean 'alternating'"]),
         ("augment.padding=black", ["augment.padding", "zeros", "reflect"]),
         ("schedule.shape=cos", ["schedule.shape", "did you mean 'cosine'"]),
-        ("data.image_size=33", ["data.image_size", "33", "32"]),
+        ("data.image_size=4", ["data.image_size", "4", "8"]),
         ("schedule.name=constant", ["schedule.lr is missing", "constant"]),
         ("schedule.name=piecewise_linear", ["schedule.knots is missing"]),
         ("schedule.epochs=many", ["schedule.epochs", "'many'"]),

@@ -195,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
-        _fail("stopped before anything was begun", 130)
+        _fail("interrupted; a run that has a checkpoint goes on with --resume", 130)
     except typer.Abort:
         _fail("aborted", 130)
     except OnecycleError as error:

@@ -6,10 +6,11 @@ from .schema import Augment, Component, Data, Loss, Recipe
 def custom_resnet() -> Recipe:
     """The custom ResNet on CIFAR-10 as the assignment sets it: 24 epochs, one-cycle with its peak at 5, batch 512.
 
-    No annihilation: the cycle ends where it began, at a thousandth of its maximum. Learning rate, weight decay and
-    label smoothing were chosen on a held-out tenth of the training set by runs of 5 epochs
-    (benchmarks/tune_custom_resnet.py). Strong decoupled weight decay is what makes AdamW as good as SGD here: it
-    sets how fast the direction of a normalised weight turns, as in https://arxiv.org/abs/2305.17212.
+    No annihilation: the cycle ends where it began, at a thousandth of its maximum. Weight decay, decoupled as AdamW has
+    it and times the learning rate, sets how fast the direction of a normalised weight turns
+    (https://arxiv.org/abs/2305.17212), so it is strong for a run as short as this. Chosen by runs of 5 epochs with a
+    tenth of the training set held out (benchmarks/tune_custom_resnet.py): 88.26% held out for 0.2; 87.82% for 0.05,
+    with a prototype of this loop and another tenth. One run each, so the difference is within the noise.
 
     onecycle train custom_resnet
     """

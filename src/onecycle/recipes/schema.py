@@ -24,7 +24,7 @@ class Data(_Part):
     """Which images, in what batches, and what part of the training set is held out."""
 
     name: str = "cifar10"
-    image_size: Literal[32, 48, 64, 96, 128] = 32
+    image_size: int = Field(32, ge=8, le=512)  # pixels a side
     batch_size: int = Field(512, ge=1)
     drop_last: bool = False
     val_fraction: float = Field(0.0, ge=0, lt=1)  # stratified, by split_seed
