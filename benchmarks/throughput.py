@@ -6,15 +6,16 @@ Nothing else should be running. The table is kept as benchmarks/results/throughp
 environment beside it as JSON. Sides that are compared take turns, and the warm-up of each is left out. CIFAR-10 is
 used where it is found, random images of its shape otherwise.
 
-A row's value is the median of its n samples. Its ratio is that value over the one of the row named in `reference`. Bar
-and aim are meant for the ratio where there is one, for the value otherwise.
+A row's value is the median of its n samples. Its ratio to the row named in `reference` is taken in each round, where
+both stood under the same load, between the medians of the two; what is given is the median of these ratios, with their
+least and most. It can differ from the ratio of the values. Bar and aim are meant for the ratio where there is one, for
+the value otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from collections import defaultdict
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from measuring.augmentation import measure_augmentation, usual_pipeline
+from measuring.hardware import hardware_slug
 from measuring.processes import measure_memory, measure_startup
 from measuring.settings import CPU, FULL, PRECISION, QUICK, Samples, Settings
 from measuring.table import keep, rendered, results
@@ -79,7 +81,7 @@ def main() -> None:
     if folder is None:
         console.print("Not kept, as this was not the whole of it; --out DIR keeps it there.")
         return
-    path = folder / f"throughput_{hardware_slug()}"
+    path = folder / f"throughput_{hardware_slug(CPU)}"
     record = {
         "environment": environment(CPU) | {"albumentations": albumentations_version()},
         "precision": PRECISION,
@@ -122,11 +124,6 @@ def random_images(count: int) -> ImageSet:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
     return ImageSet(pixels, random.integers(0, 10, count), tuple("0123456789"))
-
-
-def hardware_slug() -> str:
-    """Processor and threads, for a file's name."""
-    return re.sub("[^a-z0-9]+", "-", device_name(CPU).lower()).strip("-")
 
 
 def albumentations_version() -> str | None:

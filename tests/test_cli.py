@@ -165,8 +165,10 @@ def test_out_that_exists_and_resume_of_another_recipe(tmp_path: Path, capsys: py
     out = tmp_path / "run"
     assert call("train", "digits", "--out", str(out), *TINY) == 0
     assert "keeps its seed" in refused(capsys, "train", "--resume", str(out), "--seed", "9")
-    assert "digits" in refused(capsys, "train", "custom_resnet", "--resume", str(out))
-    assert call("train", "digits", "--resume", str(out)) == 0  # it has ended: nothing to do, nothing lost
+    assert "of the recipe 'digits'" in refused(capsys, "train", "custom_resnet", "--resume", str(out))
+    assert "keeps its data.batch_size" in refused(capsys, "train", "digits", "--resume", str(out))
+    for arguments in (["--resume", str(out)], ["digits", "--resume", str(out), *TINY]):
+        assert call("train", *arguments) == 0  # it has ended: nothing to do, nothing lost
 
 
 def test_a_damaged_batch_file_is_named(cifar_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

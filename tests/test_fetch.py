@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onecycle.data.fetch import CIFAR10, MIRRORS, Archive, data_folder, fetch, fetch_cifar10
+from onecycle.data.fetch import CIFAR10, Archive, data_folder, fetch
 from onecycle.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(600_000)
@@ -374,11 +374,11 @@ def test_mirrors_of_the_environment_come_first(server: Server, tmp_path: Path, m
 
 
 def test_cifar10_has_the_published_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert CIFAR10.urls == MIRRORS
+    assert CIFAR10.urls == ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",)
     assert (CIFAR10.size, len(CIFAR10.sha256), CIFAR10.md5) == (170498071, 64, "c58f30108f718f92721af3b95e74349a")
     monkeypatch.delenv("ONECYCLE_MIRROR", raising=False)
     with pytest.raises(UserError, match=r"cifar-10-python\.tar\.gz: no mirror gave it: none is named"):
-        fetch_cifar10(tmp_path, mirrors=())
+        fetch(CIFAR10, tmp_path, mirrors=())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to write to")
@@ -406,3 +406,22 @@ def test_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ONECYCLE_DATA", "~/data")
     assert data_folder() == tmp_path / "data"
     assert data_folder(Path("~/mine")) == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("named", ["--data-dir", "ONECYCLE_DATA"])
+def test_a_home_folder_that_is_not_known_is_named(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("~no-such-user/data")
+    monkeypatch.setenv("ONECYCLE_DATA", str(path))
+    with pytest.raises(UserError, match=r"^~no-such-user/data: the home folder ~no-such-user is not known"):
+        data_folder(path if named == "--data-dir" else None)
+
+
+def test_no_home_folder_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("ONECYCLE_DATA", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    with pytest.raises(UserError, match=r"^~/\.cache: .*ONECYCLE_DATA"):
+        data_folder()

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 import onecycle
 from onecycle import registry
 from onecycle.errors import UserError
-from onecycle.recipes import Recipe, assignments, checked, differences, flatten, recipe
+from onecycle.recipes import Recipe, assignments, checked, differences, flatten, read_yaml, recipe
 
 SHIPPED = registry.names("recipe")
 
@@ -306,14 +306,105 @@ def test_all_problems_come_at_once() -> None:
         assert sum(key in line for line in found) == 1, (key, found)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "keys"),
+    [
+        (["augment.cutout=99", "seed=-1"], ["seed -1", "augment.cutout 99"]),
+        (["augment.cutout=99", "data.batch_size=0"], ["data.batch_size 0", "augment.cutout 99"]),
+        (["augment.cutout=99", "optimizer.name=adamm"], ["optimizer.name", "augment.cutout 99"]),
+        (["schedule.peak_epoch=99", "schedule.shape=lin"], ["schedule.shape 'lin'", "schedule.peak_epoch 99"]),
+        (["schedule.peak_epoch=99", "schedule.epoch=3"], ["'schedule.epoch'", "schedule.peak_epoch 99"]),
+        (
+            ["schedule={name: plateau, epochs: 3, lr: 0.1, factor: x, monitor: val_loss}", "evaluate_every=2"],
+            ["schedule.factor 'x'", "data.val_fraction is 0", "evaluate_every is 2"],
+        ),
+    ],
+)
+def test_a_contradiction_is_named_beside_other_problems(pairs: list[str], keys: list[str]) -> None:
+    found = problems(lambda: with_set(*pairs))
+    assert len(found) == len(keys), found
+    assert all(key in line for key, line in zip(keys, found, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ["augment.cutout=99", "data.image_size=4"],
+        ["augment.crop_padding=40", "augment.padding=black"],
+        ["schedule.epochs=many", "schedule.peak_epoch=30"],
+        ["schedule.epochs=3", "schedule.peak_epoch=x"],
+        ["schedule={name: platau, monitor: val_loss}"],
+        ["schedule={name: plateau, epochs: 3, lr: 0.1, monitor: val}", "evaluate_every=2"],
+        ["schedule.name=constant", "schedule.epochs=0"],
+    ],
+)
+def test_what_a_default_would_stand_in_for_is_no_contradiction(pairs: list[str]) -> None:
+    problem(*pairs)
+
+
+@pytest.mark.parametrize("key", [1, 1.5, None, True])
+def test_a_key_that_is_no_text_is_refused(key: Any) -> None:
+    values = recipe("custom_resnet").model_dump()
+    found = problems(lambda: checked({**values, "data": {key: 1}, "augment": {"cutout": 99}}, "mine"))
+    assert len(found) == 2
+
+
 def test_an_unknown_part_does_not_hide_other_problems() -> None:
     found = problems(lambda: with_set("optimzer.weight_decay=1", "seed=-1"))
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("pair", ["data.mean=grey", "data.mean=[0.1, 0.2]", "data.std=[1, 1, .inf]"])
-def test_a_wrong_value_for_one_of_two_kinds_is_one_line(pair: str) -> None:
-    assert pair.partition("=")[0] in problem(pair)
+@pytest.mark.parametrize(
+    ("pair", "end"),
+    [
+        ("data.mean=grey", "data.mean 'grey': must be auto or three numbers"),
+        ("data.mean=[0.1, 0.2]", "data.mean [0.1, 0.2]: must be auto or three numbers"),
+        ("data.mean=[1, 2, 3, 4]", "must be auto or three numbers"),
+        ("data.mean=[1, 2, x]", "must be auto or three numbers"),
+        ("data.std=[1, 1, .inf]", "data.std inf: must be a finite number"),
+        ("data.train_limit=some", "must be a whole number or null"),
+        ("ema=3", "ema 3: must be a mapping of keys or null"),
+        ("schedule.lr_final=low", "schedule.lr_final 'low': must be a number or lr_min"),
+        ("optimizer.betas=[0.9]", "optimizer.betas [0.9]: must be two numbers"),
+        ("optimizer.betas=[0.9, 0.9, 0.9]", "must be two numbers"),
+        ("optimizer.betas=0.9", "optimizer.betas 0.9: must be two numbers"),
+        ("optimizer.betas=[2, 0.9]", "optimizer.betas 2: must be less than 1"),
+        (
+            "schedule={name: piecewise_linear, epochs: 3, knots: [[1]]}",
+            "schedule.knots [[1]]: must be a list with two numbers in each place",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_told_the_right_one(pair: str, end: str) -> None:
+    assert problem(pair).endswith(end)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "seed=true",
+        "data.batch_size=yes",
+        "data.val_fraction=false",
+        "data.train_limit=true",
+        "data.std=[true, 1, 1]",
+        "schedule.epochs=true",
+        "schedule.lr_max=true",
+        "schedule.lr_final=true",
+        "optimizer.betas=[false, 0.9]",
+        "ema.decay=on",
+        "schedule={name: piecewise_linear, epochs: 3, knots: [[0, true]]}",
+    ],
+)
+def test_a_boolean_is_no_number(pair: str) -> None:
+    assert problem(pair).endswith("a number is needed, not true or false")
+
+
+def test_booleans_and_numbers_as_text_go_on_working() -> None:
+    made = with_set("data.drop_last=on", "optimizer.decay_norms_and_biases=true", "data.val_fraction='1e-1'")
+    assert made.data.drop_last is True
+    assert made.optimizer.options["decay_norms_and_biases"] is True
+    assert made.data.val_fraction == 0.1
+    assert "random, alternating, none" in problem("augment.flip=no")  # YAML 1.1 reads no as false
 
 
 @pytest.mark.parametrize("pair", ["optimizer.weight_decay=-1", "optimizer.betas=[2, 0.9]", "optimizer.eps=-1"])
@@ -326,8 +417,25 @@ def test_only_nets_can_be_ones_own(kind: str) -> None:
     assert f"{kind}.name" in problem(f"{kind}.name=own:thing")
 
 
-def test_the_name_can_be_set() -> None:
-    assert with_set("name=mine").name == "mine"
+@pytest.mark.parametrize("name", ["mine", "my run 1.5", "...", "größer", "x" * 100, "漢" * 66])
+def test_the_name_can_be_set(name: str) -> None:
+    made = recipe("custom_resnet", name=name)
+    assert made.name == name
+    assert checked(yaml.safe_load(made.to_yaml()), "again") == made
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../up", "a/b", "a\\b", "a\nb", "a\tb", "a\0b", "\x7f", "\u2028", "\ud800"),
+        "x" * 101,
+        "漢" * 67,
+    ],
+)
+def test_a_name_that_fits_no_folder_is_refused(name: str) -> None:
+    (line,) = problems(lambda: recipe("custom_resnet", name=name))
+    assert "name " in line
+    assert "1 to 100 printable characters (200 bytes) without / and \\" in line
 
 
 def test_a_line_break_in_a_key_or_value_stays_within_its_line() -> None:
@@ -364,6 +472,32 @@ def test_a_file_that_is_no_recipe_is_named_with_its_place(tmp_path: Path, conten
     assert part in line
 
 
+@pytest.mark.parametrize(
+    ("content", "key", "line", "first"),
+    [
+        ("seed: 1\ntta: none\nseed: 2\n", "seed", 3, 1),
+        ("seed: 1\n'seed': 2\n", "seed", 2, 1),
+        ("data:\n  name: digits\n  batch_size: 4\n  batch_size: 8\n", "batch_size", 4, 3),
+        ("ema: {decay: 0.9, decay: 0.99}\n", "decay", 1, 1),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, content: str, key: str, line: int, first: int) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    (found,) = problems(lambda: recipe(path))
+    assert found.startswith(f"recipe {path}: not readable as YAML at line {line} ")
+    assert f"the key {key!r} is there twice, first at line {first}" in found
+    assert "'decay' is there twice" in problems(lambda: assignments(["ema={decay: 0.9, decay: 0.99}"]))[0]
+
+
+def test_a_merged_key_can_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: {b: &b {<<: &c {x: 1, y: 1}, x: 2}}\nd: {<<: *b, y: 3}\ne: [*b, *b]\n")
+    values = read_yaml(path)
+    assert values["d"] == {"x": 2, "y": 3}
+    assert values["a"]["b"] == {"x": 2, "y": 1}
+
+
 def test_a_recipe_that_is_not_there_is_named_with_the_nearest() -> None:
     (line,) = problems(lambda: recipe("custom_resnt"))
     assert "'custom_resnt'" in line
@@ -396,6 +530,20 @@ def test_a_file_needs_only_what_has_no_default(tmp_path: Path) -> None:
     assert [tuple(knot) for knot in made.schedule.options["knots"]] == [(0, 0), (5, 0.4), (24, 0)]
     path.write_text(made.to_yaml())
     assert recipe(path) == made
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_knots_go_through_yaml(kind: type, tmp_path: Path) -> None:
+    knots = kind(kind(knot) for knot in ((0, 0), (5, "4e-1"), (24, 1e-30)))
+    made = recipe("custom_resnet", schedule={"name": "piecewise_linear", "epochs": 24, "knots": knots})
+    resolved = made.evolve(precision="fp32", data={"mean": (0.5, 0.4, 1 / 3), "std": (0.2, 0.2, 1e-30)})
+    for one in (made, resolved):
+        assert one.schedule.options["knots"] == ((0.0, 0.0), (5.0, 0.4), (24.0, 1e-30))
+        path = tmp_path / "stored.yaml"
+        path.write_text(one.to_yaml(), encoding="utf-8")
+        assert recipe(path) == one
+        assert recipe(path).to_yaml() == one.to_yaml()
+    hash(made.schedule.options["knots"])  # as frozen as the recipe
 
 
 # --- the value ---------------------------------------------------------------------------------------------------

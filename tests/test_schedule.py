@@ -260,21 +260,36 @@ def test_cyclic_names_all_problems_at_once() -> None:
     assert all(key in text for key in ("epochs -1", "lr_min -0.5", "lr_max -1", "half_cycle_epochs 0", "below lr_min"))
 
 
+@pytest.mark.parametrize("half_cycle_epochs", [1e308, math.inf, math.nan, 1_000_001])
+def test_cyclic_refuses_a_half_cycle_that_would_overflow(half_cycle_epochs: float) -> None:
+    (line,) = problems(lambda: cyclic(98, epochs=3, lr_min=0.1, lr_max=0.2, half_cycle_epochs=half_cycle_epochs))
+    assert f"half_cycle_epochs {half_cycle_epochs:g}" in line
+    assert "at most 1000000" in line
+    assert cyclic(98, epochs=3, lr_min=0.1, lr_max=0.2, half_cycle_epochs=1_000_000)(0) == 0.1
+
+
+def test_more_epochs_than_can_be_counted_are_refused() -> None:
+    (line,) = problems(lambda: one_cycle(98, epochs=10**5000, peak_epoch=1e308, lr_min=0.1, lr_max=0.2))
+    assert "schedule.epochs is above 1000000" in line
+    assert one_cycle(98, epochs=1_000_000, peak_epoch=999_999, lr_min=0.1, lr_max=0.2)(0) == 0.1
+
+
 # --- piecewise linear and constant -------------------------------------------------------------------------------
 
 
 @many
 @given(
-    knots=st.lists(st.tuples(st.integers(0, 300).map(lambda n: n / 10), rates), min_size=1, max_size=6),
+    found_knots=st.lists(st.tuples(st.integers(0, 300).map(lambda n: n / 10), rates), min_size=1, max_size=6),
     steps_per_epoch=st.integers(1, 100),
     steps=st.lists(st.integers(0, 5000), min_size=1, max_size=30),
 )
 def test_piecewise_linear_equals_numpy_interp(
-    knots: list[tuple[float, float]], steps_per_epoch: int, steps: list[int]
+    found_knots: list[tuple[float, float]], steps_per_epoch: int, steps: list[int]
 ) -> None:
-    knots = sorted(dict(knots).items())
+    knots = tuple(sorted(dict(found_knots).items()))
     schedule = piecewise_linear(steps_per_epoch, epochs=30, knots=knots)
-    expected = np.interp(np.array(steps) / steps_per_epoch, *zip(*knots, strict=True))
+    within = np.minimum(steps, 30 * steps_per_epoch - 1)
+    expected = np.interp(within / steps_per_epoch, *zip(*knots, strict=True))
     found = [schedule(step) for step in steps]
     assert found == pytest.approx(expected.tolist(), rel=1e-9, abs=1e-12)
     assert min(found) >= 0
@@ -283,22 +298,28 @@ def test_piecewise_linear_equals_numpy_interp(
 
 
 def test_piecewise_linear_is_flat_outside_its_knots() -> None:
-    schedule = piecewise_linear(10, epochs=6, knots=[(1, 0.1), (3, 0.4), (5, 0.0)])
+    schedule = piecewise_linear(10, epochs=6, knots=((1, 0.1), (3, 0.4), (5, 0.0)))
     assert [schedule(step) for step in (0, 10, 20, 30, 40, 50, 59, 10**9)] == pytest.approx(
         [0.1, 0.1, 0.25, 0.4, 0.2, 0.0, 0.0, 0.0]
     )
 
 
-@pytest.mark.parametrize("knots", [[(2, 0.1), (1, 0.2)], [(1, 0.1), (1, 0.2)]])
-def test_piecewise_linear_refuses_knots_that_do_not_rise(knots: list[tuple[float, float]]) -> None:
+def test_piecewise_linear_keeps_its_last_value_beyond_the_epochs() -> None:
+    schedule = piecewise_linear(10, epochs=2, knots=((0, 0.0), (4, 0.4)))
+    assert schedule(19) == pytest.approx(0.19)
+    assert {schedule(step) for step in (19, 20, 30, 40, 10**9)} == {schedule(19)}
+
+
+@pytest.mark.parametrize("knots", [((2, 0.1), (1, 0.2)), ((1, 0.1), (1, 0.2))])
+def test_piecewise_linear_refuses_knots_that_do_not_rise(knots: tuple[tuple[float, float], ...]) -> None:
     (line,) = problems(lambda: piecewise_linear(10, epochs=3, knots=knots))
     assert "knots" in line
     assert "do not rise" in line
 
 
 def test_piecewise_linear_names_all_problems_at_once() -> None:
-    assert len(problems(lambda: piecewise_linear(10, epochs=0, knots=[]))) == 2
-    found = problems(lambda: piecewise_linear(10, epochs=0, knots=[(2, -0.1), (1, 0.2)]))
+    assert len(problems(lambda: piecewise_linear(10, epochs=0, knots=()))) == 2
+    found = problems(lambda: piecewise_linear(10, epochs=0, knots=((2, -0.1), (1, 0.2))))
     assert len(found) == 3
     assert all(key in "\n".join(found) for key in ("epochs 0", "do not rise", "negative"))
 

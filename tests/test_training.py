@@ -143,8 +143,7 @@ def test_what_the_run_folder_holds(tmp_path: Path) -> None:
 def test_the_resolved_recipe_runs_again_to_the_same_end(tmp_path: Path) -> None:
     changes = {"data.name": "digits", "data.train_limit": 64, "data.batch_size": 32, "schedule.epochs": 1}
     changes |= {"schedule.peak_epoch": 0.5, "precision": "auto"}
-    tiny = {"digits": {**changes}}["digits"]
-    one = onecycle.train("digits", out=tmp_path / "one", device="cpu", **tiny)
+    one = onecycle.train("digits", out=tmp_path / "one", device="cpu", **changes)
     assert one.recipe.precision != "auto" and one.recipe.data.mean != "auto"
     other = onecycle.train(one.path / "recipe.yaml", out=tmp_path / "other", device="cpu")
     assert_same_run(one, other)
@@ -305,12 +304,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_a_lower_rate_saves_it(tmp_pa
     assert failed.value.exit_code == 3
     last_good = Run.open(folder).checkpoints.paths()[-1]
     assert last_good.name == "step-00000004.safetensors" and str(last_good) in str(failed.value)
+    assert "--set schedule.knots=" in str(failed.value)
     lower = {"schedule.knots": [[0, 0.01], [3, 0.001]]}
-    with pytest.raises(UserError, match=r"keeps its schedule\.knots"):
-        onecycle.resume(folder, model=net(), data=dataset(), changes=lower)
+    run = onecycle.resume(folder, model=net(), data=dataset(), changes=lower)
+    assert run.summary["steps"] == 12 and [row["step"] for row in run.steps()] == list(range(1, 13))
+    (resumed,) = run.environment["resumed"]
+    assert resumed["step"] == 4 and resumed["changed"]["schedule.knots"] == [
+        [[0, 0.01], [1.4, 0.01], [1.5, 1e30]],
+        [[0, 0.01], [3, 0.001]],
+    ]
 
 
-def test_a_run_whose_numbers_went_wrong_goes_on_with_a_lower_rate(tmp_path: Path) -> None:
+def test_a_run_whose_numbers_went_wrong_at_once_has_no_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(TrainingFailed, match="start anew"):
         run_small(folder, **{"schedule.lr_max": 1e30})
@@ -332,3 +337,126 @@ def test_the_best_is_chosen_on_the_held_out_part(tmp_path: Path) -> None:
     best = load_file(run.path / "best.safetensors")
     assert best.keys() == weights(run).keys()
     assert not (run_small(tmp_path / "none").path / "best.safetensors").exists()
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_what_an_observer_raises_loses_nothing(tmp_path: Path) -> None:
+    class Broken(Observer):
+        def on_progress(self, progress: Progress) -> None:
+            if progress.step == 7:
+                raise ZeroDivisionError
+
+    whole = run_small(tmp_path / "whole")
+    with pytest.raises(ZeroDivisionError):
+        run_small(tmp_path / "broken", Broken())
+    assert Run.open(tmp_path / "broken").checkpoints.paths()[-1].name == "step-00000007.safetensors"
+    assert_same_run(whole, onecycle.resume(tmp_path / "broken", model=net(), data=dataset(), device="cpu"))
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_a_refused_resume_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        run_small(folder, StopAt(5))
+    before = {name: (folder / name).read_bytes() for name in files(folder)}
+    run = Run.open(folder)
+    lower = {"schedule.lr_max": 0.01}
+    with run.locked(), pytest.raises(UserError, match="another process"):
+        onecycle.resume(folder, model=net(), data=dataset(), changes=lower)
+    with pytest.raises(UserError, match="of another net"):
+        onecycle.resume(folder, model=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 4)), data=dataset())
+    with pytest.raises(UserError, match="test_fingerprint"):
+        onecycle.resume(folder, model=net(), data=onecycle.Dataset(dataset().train, images(60, 5)))
+    with pytest.raises(UserError, match=r"keeps its .*data\.batch_size"):
+        onecycle.resume(folder, name=small_recipe(**{"data.batch_size": 50}), model=net(), data=dataset())
+    assert before == {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_a_resume_on_a_full_disk_keeps_what_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        run_small(folder, StopAt(6))
+    run = Run.open(folder)
+    run.append_steps([{"step": 7, "epoch": 2, "lr": 0.0, "loss": 0.0, "elapsed_s": 9.0}])
+    with (folder / "steps.csv").open("a") as cut_short:
+        cut_short.write("8,2,0.0")
+    before = (folder / "steps.csv").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as limited, pytest.raises(UserError, match="disk is full"):
+        limited.setattr(os, "fsync", full)
+        onecycle.resume(folder, model=net(), data=dataset())
+    assert (folder / "steps.csv").read_bytes() == before
+    resumed = onecycle.resume(folder, model=net(), data=dataset())
+    assert [row["step"] for row in resumed.steps()] == list(range(1, 13))
+
+
+def test_tied_weights_and_buffers_of_all_kinds(tmp_path: Path) -> None:
+    class Odd(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = torch.nn.Linear(3072, 3072, bias=False), torch.nn.Linear(3072, 3072, bias=False)
+            self.other.weight = self.one.weight
+            self.head = torch.nn.Linear(3072, 4)
+            self.register_buffer("mask", torch.full((2, 2), -torch.inf))
+            self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                self.seen += 1
+            out: torch.Tensor = self.head(self.other(self.one(x.flatten(1)))) * (1 + self.seen / 100)
+            return out
+
+    def start(folder: Path, observer: Observer | None = None) -> Run:
+        torch.manual_seed(0)
+        return onecycle.train(small_recipe(), model=Odd(), data=dataset(), out=folder, device="cpu", observer=observer)
+
+    whole = start(tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as often, pytest.raises(Stopped):
+        often.setattr(training, "FLUSH_SECONDS", 0.0)
+        start(tmp_path / "stopped", StopAt(5))
+    assert_same_run(whole, onecycle.resume(tmp_path / "stopped", model=Odd(), data=dataset(), device="cpu"))
+
+
+@pytest.mark.parametrize(
+    "data, what",
+    [
+        (5, "data is a int"),
+        ((images(40), None), "data is a tuple"),
+        ((images(40), images(20, classes=3)), "the classes differ"),
+        ((images(40), images(40).subset(np.arange(0))), "40 training and 0 test images"),
+        ({"batch_size": 7000}, "7000 is larger"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused_before_anything_is_written(data: Any, what: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=what):
+        onecycle.train("digits", data=data, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    frozen = net().requires_grad_(False)
+    with pytest.raises(UserError, match="no parameter that trains"):
+        onecycle.train(small_recipe(), model=frozen, data=dataset(), out=tmp_path / "run")
+    with pytest.raises(UserError, match="cutout 40 is larger"):
+        large = small_recipe(**{"data.image_size": 64, "augment.cutout": 40})
+        onecycle.train(large, model=net(), data=dataset(), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_set_is_split(tmp_path: Path) -> None:
+    run = onecycle.train(small_recipe(), model=net(), data=images(200), out=tmp_path / "run", device="cpu")
+    assert run.summary["test"]["images"] == 40 and run.summary["steps"] == 9
+
+
+def test_damaged_logs_are_named(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run")
+    (run.path / "metrics.csv").write_text("epoch,lr\n1,much\n")
+    with pytest.raises(UserError, match=r"metrics\.csv: damaged"):
+        run.metrics()
+    (run.path / "environment.json").write_text("[]")
+    with pytest.raises(UserError, match=r"environment\.json: damaged"):
+        run.environment  # noqa: B018

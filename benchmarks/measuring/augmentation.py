@@ -18,21 +18,28 @@ from .settings import Samples, Settings
 
 
 def measure_augmentation(settings: Settings, images: Dataset, samples: Samples) -> None:
-    """Whole epochs of our loader, planning included, its kinds in turn; then the usual one."""
+    """Whole epochs of our loader, planning included, its kinds in turn, with the usual one while it takes part."""
     loaders = {
         f"augment_{padding}_{name}": our_loader(settings.batch, images.train, padding, dtype)
         for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32))
         for padding in ("zeros", "reflect")
     }
-    for epoch in range(settings.epochs + 1):
-        for name, loader in loaders.items():
-            begin = time.perf_counter()
-            seen = sum(len(batch.labels) for batch in loader.epoch(epoch))
-            if epoch > 0:  # the first is the warm-up
-                samples[name].append(seen / (time.perf_counter() - begin))
     pipeline = usual_pipeline(images.train)
-    if pipeline:
-        samples["augment_usual"] += [usual_rate(settings, pipeline) for _ in range(settings.usual_epochs)]
+    for epoch in range(settings.epochs + 1):
+        rates = {name: our_rate(loader, epoch) for name, loader in loaders.items()}
+        if epoch == 0:
+            continue  # the warm-up
+        if pipeline and epoch <= settings.usual_epochs:
+            rates["augment_usual"] = usual_rate(settings, pipeline)
+        for name, rate in rates.items():
+            samples[name].append([rate])
+
+
+def our_rate(loader: Loader, epoch: int) -> float:
+    """Images/s over an epoch."""
+    begin = time.perf_counter()
+    seen = sum(len(batch.labels) for batch in loader.epoch(epoch))
+    return seen / (time.perf_counter() - begin)
 
 
 def our_loader(batch_size: int, images: ImageSet, padding: Any, dtype: torch.dtype) -> Loader:

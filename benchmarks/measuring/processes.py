@@ -21,7 +21,7 @@ from .training import our_steps
 def measure_memory(settings: Settings, images: Dataset, samples: Samples) -> None:
     """A few steps of training in a fresh process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        samples["memory"].append(pool.submit(peak_mib_of_training, settings, images).result())
+        samples["memory"].append([pool.submit(peak_mib_of_training, settings, images).result()])
 
 
 def peak_mib_of_training(settings: Settings, images: Dataset) -> float:
@@ -40,10 +40,10 @@ def measure_startup(settings: Settings, images: Dataset, samples: Samples) -> No
     """`onecycle --help` as a command, and the import statement alone; the first start of each fills the caches."""
     command = shutil.which("onecycle", path=str(Path(sys.executable).parent))
     words = [command] if command else [sys.executable, "-m", "onecycle"]
-    samples["startup_help"] += timed(lambda: _output([*words, "--help"]), settings.starts, warmup=1)
+    samples["startup_help"].append(timed(lambda: _output([*words, "--help"]), settings.starts, warmup=1))
     statement = "import time; begin = time.perf_counter(); import onecycle; print(time.perf_counter() - begin)"
     starts = [float(_output([sys.executable, "-c", statement])) for _ in range(settings.starts + 1)]
-    samples["startup_import"] += starts[1:]
+    samples["startup_import"].append(starts[1:])
 
 
 def _output(words: list[str]) -> str:

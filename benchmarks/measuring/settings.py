@@ -13,7 +13,7 @@ from onecycle.models import custom_resnet
 
 from .compact_net import compact_net
 
-Samples = defaultdict[str, list[float]]  # by row, in the row's unit
+Samples = defaultdict[str, list[list[float]]]  # by row: its rounds, each with its samples in the row's unit
 
 CPU = torch.device("cpu")
 PRECISION = resolve_precision("auto", CPU)
@@ -29,18 +29,18 @@ class Settings:
     images: int = 50_000
     custom_resnet: bool = True  # otherwise the compact net stands in for it
     matrix: int = 4096  # side
-    matrix_products: int = 7
-    rounds: int = 2
+    matrix_products: int = 4  # in a round
+    rounds: int = 3
     train_warmup: int = 3
-    train_steps: int = 10
+    train_steps: int = 6
     usual_warmup: int = 1
-    usual_steps: int = 4
-    loop_rounds: int = 4
-    loop_warmup: int = 5
-    loop_steps: int = 30
-    loop_block: int = 5  # steps whose mean is one sample, as not every step writes down losses
+    usual_steps: int = 2
+    loop_rounds: int = 12  # many and short: the load of a machine changes within minutes
+    loop_warmup: int = 2
+    loop_steps: int = 9
+    loop_block: int = 3  # steps whose mean is one sample, as not every step writes down losses
     epochs: int = 5
-    usual_epochs: int = 3
+    usual_epochs: int = 3  # in the first rounds of `epochs`
     usual_warmup_batches: int = 10
     starts: int = 10
 
@@ -56,11 +56,11 @@ QUICK = Settings(
     custom_resnet=False,
     matrix=128,
     matrix_products=3,
-    rounds=1,
+    rounds=2,
     train_warmup=1,
     train_steps=3,
     usual_steps=2,
-    loop_rounds=1,
+    loop_rounds=2,
     loop_warmup=1,
     loop_steps=4,
     loop_block=2,

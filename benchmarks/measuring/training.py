@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from .settings import AUTOCAST_DTYPE, LABEL_SMOOTHING, PRECISION, Samples, Setti
 
 
 def measure_matmul(settings: Settings, images: Dataset, samples: Samples) -> None:
-    """Float32 and bfloat16 matrix products."""
-    for precision in ("fp32", "bf16"):
-        samples[f"matmul_{precision}"] += matmul_gflops(settings, precision)
+    """Float32 and bfloat16 matrix products in turn."""
+    for _ in range(settings.rounds):
+        for precision in ("fp32", "bf16"):
+            samples[f"matmul_{precision}"].append(matmul_gflops(settings, precision))
 
 
 def measure_training(settings: Settings, images: Dataset, samples: Samples) -> None:
@@ -34,15 +35,15 @@ def measure_training(settings: Settings, images: Dataset, samples: Samples) -> N
     gflop = training_gflop(settings)
     pipeline = usual_pipeline(images.train)
     for _ in range(settings.rounds):
-        samples[f"matmul_{PRECISION}"] += matmul_gflops(settings, PRECISION)
+        samples["matmul_beside_training"].append(matmul_gflops(settings, PRECISION))
         times = our_steps(settings, images, settings.net(), settings.train_steps, settings.train_warmup)
         rates = [settings.batch / seconds for seconds in times]
-        samples["train"] += rates
-        samples["train_gflops"] += [gflop * rate for rate in rates]
+        samples["train"].append(rates)
+        samples["train_gflops"].append([gflop * rate for rate in rates])
         if pipeline:
             loader = usual_loader(settings.batch, pipeline)
             times = usual_steps(settings.net(), loader, settings.usual_steps, settings.usual_warmup)
-            samples["train_usual"] += [settings.batch / seconds for seconds in times]
+            samples["train_usual"].append([settings.batch / seconds for seconds in times])
 
 
 def measure_loop(settings: Settings, images: Dataset, samples: Samples) -> None:
@@ -50,13 +51,16 @@ def measure_loop(settings: Settings, images: Dataset, samples: Samples) -> None:
     steps, warmup = settings.loop_steps, settings.loop_warmup
     loader = our_loader(settings.batch, images.train, "reflect", AUTOCAST_DTYPE or torch.float32)
     batch = next(loader.epoch(0))
+    sides: dict[str, Callable[[int], list[float]]] = {
+        "loop": lambda epoch: our_steps(settings, images, compact_net(), steps, warmup),
+        "loop_bare": lambda epoch: bare_steps(compact_net(), itertools.repeat(batch), steps, warmup),
+        "loop_bare_augmented": lambda epoch: bare_steps(compact_net(), loader.epoch(epoch), steps, warmup),
+    }
     for epoch in range(settings.loop_rounds):
-        ours = _ms_of_blocks(our_steps(settings, images, compact_net(), steps, warmup), settings.loop_block)
-        samples["loop"] += ours
-        samples["loop_beside_augmented"] += ours
-        for name, batches in (("loop_bare", itertools.repeat(batch)), ("loop_bare_augmented", loader.epoch(epoch))):
-            times = bare_steps(compact_net(), batches, steps, warmup)
-            samples[name] += _ms_of_blocks(times, settings.loop_block)
+        # Every other round goes backwards, so that a machine that becomes slower or faster favours no side.
+        for name in list(sides)[:: -1 if epoch % 2 else 1]:
+            samples[name].append(_ms_of_blocks(sides[name](epoch), settings.loop_block))
+    samples["loop_beside_augmented"] += samples["loop"]
 
 
 def matmul_gflops(settings: Settings, precision: str) -> list[float]:

@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from . import plots, registry, training
-from .data import Augmentation, Dataset, ImageSet, Loader, stratified_split
+from .data import Augmentation, Dataset, ImageSet, Loader
 from .errors import UserError
-from .hardware import environment, resolve_device, resolve_precision
+from .hardware import environment, resolve_device
 from .models.summary import Summary, summarize
 from .observer import Observer
+from .preparation import Sets, as_dataset, build_net, load_data, rehearse, resolve, split
 from .progress import TerminalObserver
-from .recipes import OWN, Component, Recipe, differences, recipe
+from .recipes import OWN, Component, Recipe, checked, differences, recipe
 from .run import Run
-from .training import Sets
 
-_OF_RESUMING = ("schedule.lr", "checkpoint.", "precision")  # what a resumed run may change
+_OF_RESUMING = ("schedule.lr", "schedule.knots", "checkpoint.", "precision")  # what a resumed run may change
 
 
 def train(
     name: str | Path | Recipe,
     *,
-    model: nn.Module | None = None,
-    data: str | Dataset | None = None,
+    model: nn.Module | str | Mapping[str, Any] | None = None,
+    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "auto",
@@ -38,26 +38,21 @@ def train(
 ) -> Run:
     """Train a recipe and return its finished run.
 
-    `name` is a shipped recipe, a YAML file or a Recipe; `changes` are as for `onecycle.recipe`. `model` and `data`
-    take one's own net and images; `data` may also be a name. `out` is the run's folder, which must not exist. Progress
-    goes to stderr unless an `observer` takes it; `onecycle.Observer()` is silent.
-    Raises UserError where something cannot work, before anything is written.
+    `name` is a shipped recipe, a YAML file or a Recipe; `changes` are as for `onecycle.recipe`. `model` and `data` take
+    one's own net and images, or a name or keys as the recipe has them; a single ImageSet is split, a stratified fifth
+    of it tests. `out` is the run's folder, which must not exist. Progress goes to stderr unless an `observer` takes it;
+    `onecycle.Observer()` is silent. Raises UserError where something cannot work, before anything is written.
     """
-    if isinstance(data, str):
-        changes["data.name"] = data
-    wanted = recipe(name, **changes)
+    wanted, net, dataset = _with_own(recipe(name, **changes), model, data)
     chosen = resolve_device(device)
-    dataset = data if isinstance(data, Dataset) else load_data(wanted, data_dir)
-    if isinstance(data, Dataset):
-        wanted = wanted.evolve(data={"name": f"{OWN}images", "image_size": data.train.image_size})
-    if model is not None:
-        wanted = wanted.evolve(model=Component(name=OWN + type(model).__name__))
-    sets = split(wanted, dataset)
+    sets = split(wanted, dataset or load_data(wanted, data_dir))
     resolved = resolve(wanted, sets, chosen)
-    net = model if model is not None else build_net(resolved, len(sets.train.classes))
-    described = environment(chosen) | {"data_fingerprint": sets.train.fingerprint()}
-    run = Run.create(None if out is None else Path(out), resolved, described)
-    return _go(run, resolved, net, sets, chosen, observer, resume=False)
+    net = net or build_net(resolved, len(sets.train.classes))
+    rehearse(resolved, net, sets)
+    run = Run.create(None if out is None else Path(out), resolved, environment(chosen) | _fingerprints(sets))
+    training.train(resolved, net, sets, run, device=chosen, observer=observer or TerminalObserver())
+    draw(run)
+    return run
 
 
 def resume(
@@ -66,93 +61,53 @@ def resume(
     name: str | Path | Recipe | None = None,
     changes: Mapping[str, Any] | None = None,
     model: nn.Module | None = None,
-    data: Dataset | None = None,
+    data: Dataset | ImageSet | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> Run:
     """Go on with a stopped training and return its finished run; on a CPU bit for bit as if it never was.
 
-    `changes`, dotted, may touch learning rates, checkpoints and precision alone. A run that has ended is
-    returned as it is.
-    Raises UserError where the folder is no run, or one of another recipe than `name`, where that is given, or where
+    `changes`, dotted, may touch learning rates, checkpoints and precision alone. A run that has ended is returned as it
+    is. Raises UserError where the folder is no run, where `name` is given and is not the recipe it began with, or where
     the images are not those it began with.
     """
     run = Run.open(Path(path))
     stored = run.recipe
-    if name is not None and recipe(name).name != stored.name:
-        raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {recipe(name).name!r}; leave it out")
-    wanted = recipe(stored, **(changes or {}))
-    refused = [key for key in differences(stored, wanted) if not key.startswith(_OF_RESUMING)]
+    wanted, net, dataset = _with_own(recipe(stored if name is None else name, **(changes or {})), model, data)
+    wanted = _as_resolved(wanted, stored)
+    if wanted.name != stored.name:
+        raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {wanted.name!r}; leave the recipe out")
+    changed = differences(stored, wanted)
+    refused = [key for key in changed if not key.startswith(_OF_RESUMING)]
     if refused:
         raise UserError(
             f"{path}: a resumed run keeps its {', '.join(refused)}; only learning rates, checkpoint and "
             "precision may change"
         )
     if run.finished:
+        if changed:
+            raise UserError(f"{path}: the training has ended, {', '.join(changed)} can no longer change")
         draw(run)
         return run
     chosen = resolve_device(device)
-    sets = split(wanted, data if data is not None else load_data(wanted, data_dir))
-    if sets.train.fingerprint() != run.environment.get("data_fingerprint"):
-        raise UserError(f"{path}: the training images are not those that the run began with; hand in the same set")
+    sets = split(wanted, dataset or load_data(wanted, data_dir))
+    for key, value in _fingerprints(sets).items():
+        if run.environment.get(key) != value:
+            raise UserError(f"{path}: the images are not those that the run began with ({key} differs)")
     resolved = resolve(wanted, sets, chosen)
-    net = model if model is not None else build_net(resolved, len(sets.train.classes))
-    run.add_resumption(resolved, environment(chosen))
-    return _go(run, resolved, net, sets, chosen, observer, resume=True)
+    net = net or build_net(resolved, len(sets.train.classes))
+    rehearse(resolved, net, sets)
+    went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
+    watcher = observer or TerminalObserver()
+    training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on)
+    draw(run)
+    return run
 
 
 def load(path: str | Path) -> Run:
     """A run on disk. Raises UserError where the folder is none."""
     return Run.open(Path(path))
-
-
-def load_data(wanted: Recipe, data_dir: str | Path | None = None) -> Dataset:
-    """The recipe's data set, from `data_dir` or where ONECYCLE_DATA points."""
-    if wanted.data.name.startswith(OWN):
-        raise UserError(f"data {wanted.data.name!r} was handed in from Python; hand it in again with data=...")
-    load = registry.load("data", wanted.data.name)
-    dataset: Dataset = load(data_dir=None if data_dir is None else Path(data_dir), image_size=wanted.data.image_size)
-    return dataset
-
-
-def split(wanted: Recipe, dataset: Dataset) -> Sets:
-    """Training, held-out and test set as the recipe's `data` part says; held out first, then limited."""
-    part, train, val = wanted.data, dataset.train, None
-    if part.val_fraction > 0:
-        count = round(len(train) * part.val_fraction)
-        if not 0 < count < len(train):
-            raise UserError(f"data.val_fraction {part.val_fraction:g} holds out {count} of {len(train)} images")
-        held_out, rest = stratified_split(train.labels, count, part.split_seed)
-        val, train = train.subset(held_out), train.subset(rest)
-    if part.train_limit is not None and part.train_limit > len(train):
-        raise UserError(f"data.train_limit {part.train_limit} is larger than the training set; at most {len(train)}")
-    if part.train_limit is not None and part.train_limit < len(train):
-        train = train.subset(stratified_split(train.labels, part.train_limit, part.split_seed)[0])
-    if part.batch_size > len(train):
-        raise UserError(f"data.batch_size {part.batch_size} is larger than the training set; at most {len(train)}")
-    return Sets(train, val, dataset.test)
-
-
-def resolve(wanted: Recipe, sets: Sets, device: torch.device) -> Recipe:
-    """The recipe with every "auto" replaced by what was chosen or measured on the training images."""
-    precision = resolve_precision(wanted.precision, device)
-    mean, std = wanted.data.mean, wanted.data.std
-    if "auto" in (mean, std):
-        own_mean, own_std = sets.train.channel_statistics()
-        mean, std = (own_mean if mean == "auto" else mean), (own_std if std == "auto" else std)
-    return wanted.evolve(precision=precision, data={"mean": mean, "std": std})
-
-
-def build_net(wanted: Recipe, num_classes: int) -> nn.Module:
-    """The recipe's net with fresh weights, which depend on the recipe's seed alone."""
-    if wanted.model.name.startswith(OWN):
-        raise UserError(f"model {wanted.model.name!r} was handed in from Python; hand it in again with model=...")
-    build = registry.load("model", wanted.model.name)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(wanted.seed)
-        net: nn.Module = build(num_classes, **wanted.model.options)
-    return net
 
 
 def summarize_net(name: str, *, num_classes: int = 10, image_size: int = 32, batch_size: int = 1) -> Summary:
@@ -210,24 +165,42 @@ def preview(
 
 
 def draw(run: Run) -> list[Path]:
-    """Draw the run's curves into its plots folder."""
+    """Draw the run's curves into its plots folder. Raises UserError where its metrics or steps are gone."""
+    if not run.metrics() or not run.steps():
+        raise UserError(f"{run.path}: metrics.csv or steps.csv is missing or empty; there is nothing to draw")
     title = f"{run.recipe.name} on {run.recipe.data.name}, seed {run.recipe.seed}"
     return [plots.save(plots.curves(run.metrics(), run.steps(), title), run.plots / "curves.png")]
 
 
-def _go(
-    run: Run,
-    resolved: Recipe,
-    net: nn.Module,
-    sets: Sets,
-    device: torch.device,
-    observer: Observer | None,
-    *,
-    resume: bool,
-) -> Run:
-    training.train(resolved, net, sets, run, device=device, observer=observer or TerminalObserver(), resume=resume)
-    draw(run)
-    return run
+def _with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module | None, Dataset | None]:
+    """Put what was handed in for `model` and `data` into the recipe; a net and images come back beside it."""
+    net, dataset = None, None
+    if isinstance(model, nn.Module):
+        net = model
+        wanted = wanted.evolve(model=Component(name=OWN + type(model).__name__))
+    elif model is not None:
+        wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
+    if isinstance(data, str | Mapping):
+        wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
+    elif data is not None:
+        dataset = as_dataset(data, wanted.data.split_seed)
+        wanted = wanted.evolve(data={"name": f"{OWN}images", "image_size": dataset.train.image_size})
+    return checked(wanted, wanted.name), net, dataset
+
+
+def _as_resolved(wanted: Recipe, stored: Recipe) -> Recipe:
+    """Put the stored recipe's precision and statistics where `wanted` leaves them open."""
+    mean, std = stored.data.mean, stored.data.std
+    statistics = {
+        "mean": mean if wanted.data.mean == "auto" else wanted.data.mean,
+        "std": std if wanted.data.std == "auto" else wanted.data.std,
+    }
+    precision = stored.precision if wanted.precision == "auto" else wanted.precision
+    return wanted.evolve(precision=precision, data=statistics)
+
+
+def _fingerprints(sets: Sets) -> dict[str, str]:
+    return {"train_fingerprint": sets.train.fingerprint(), "test_fingerprint": sets.test.fingerprint()}
 
 
 def _classes_in_turn(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:

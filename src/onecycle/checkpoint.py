@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .errors import UserError
-from .files import write_bytes
+from .files import disk_errors, write_bytes
 
 KEPT = 2  # checkpoints of a run: the newest, and one to fall back to
 _FORMAT = "onecycle-state-1"
@@ -70,7 +70,8 @@ class CheckpointFolder:
 
         What is of later steps goes too: it was damaged, or the training would not be here.
         """
-        self.path.mkdir(exist_ok=True)
+        with disk_errors(self.path):
+            self.path.mkdir(exist_ok=True)
         path = self.path / f"step-{step:08d}.safetensors"
         save_state(path, state)
         paths = self.paths()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Train small image classifiers fast, and see what they learned.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 recipes_app = typer.Typer(help="List the shipped recipes, or show one.", rich_markup_mode=None)
-models_app = typer.Typer(help="Look at the nets.", no_args_is_help=True, rich_markup_mode=None)
-data_app = typer.Typer(help="Get, describe and look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(help="Look at the nets.", rich_markup_mode=None)
+data_app = typer.Typer(help="Get, describe and look at data sets.", rich_markup_mode=None)
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
@@ -102,8 +102,11 @@ def recipes_show(recipe: RecipeArgument, changes: SetOption = None) -> None:
 
 
 @models_app.callback(invoke_without_command=True)
-def models() -> None:
-    """Look at the nets."""
+@data_app.callback(invoke_without_command=True)
+def group(context: typer.Context) -> None:
+    """Print what there is where no command is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @models_app.command("summary")
@@ -186,35 +189,39 @@ def data_preview(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with the exit code of the contract: errors are lines on stderr, no traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
+    asked = [one for one in given if one != "--debug"] or ["--help"]
     try:
-        code = app([one for one in given if one != "--debug"], prog_name="onecycle", standalone_mode=False)
+        code = app(asked, prog_name="onecycle", standalone_mode=False)
         sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except KeyboardInterrupt:
-        _fail("interrupted; a run that has a checkpoint goes on with --resume", 130)
-    except typer.Abort:
-        _fail("aborted", 130)
-    except OnecycleError as error:
-        if debug:
+    except BaseException as error:
+        if isinstance(error, SystemExit):
             raise
-        _fail(str(error), error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
-        usage = getattr(error, "format_message", None)  # the command line itself was wrong: an option, a value
-        if usage is not None:
-            _fail(" ".join(usage().split()), 2)
-        _fail(f"a fault of onecycle's own, {type(error).__name__}: {error}; --debug shows where", 1)
+        message, code = _explained(error)
+        if "--debug" in given:
+            traceback.print_exc()
+        for line in message.splitlines():
+            print(f"onecycle: error: {line}", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    for line in message.splitlines():
-        print(f"onecycle: error: {line}", file=sys.stderr)
-    sys.exit(code)
+def _explained(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, and the exit code: 2 for the user's or the machine's side, 1 for a fault of ours."""
+    if isinstance(error, OnecycleError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted; a run that has a checkpoint goes on with --resume", 130
+    usage = getattr(error, "format_message", None)  # the command line itself was wrong: an option, a value
+    if usage is not None:
+        return " ".join(usage().split()), 2
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", 2
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "there is not enough memory for this; a smaller data.batch_size or image needs less", 2
+    return f"a fault of onecycle's own, {type(error).__name__}: {error}; --debug shows where", 1
 
 
 def _report_end(run: Run, as_json: bool) -> None:

@@ -14,20 +14,21 @@ Forward = Callable[[Tensor], Tensor]
 
 
 def predict_logits(
-    net: nn.Module, loader: Loader, *, forward: Forward | None = None, on_batch: Callable[[], None] = lambda: None
+    net: nn.Module, loader: Loader, *, tta: str = "none", on_batch: Callable[[], None] = lambda: None
 ) -> Tensor:
     """Float32 logits [n, classes] on the CPU, in the set's order, without augmentation.
 
-    `forward` replaces the plain call of the net (autocast, test-time augmentation). `on_batch` is called after each
-    batch; what it raises ends the evaluation. The net is left in the mode in which it came.
+    `tta` is "none", "flip" or "flip_shift", see `with_tta`. `on_batch` is called after each batch; what it raises ends
+    the evaluation. The net is left in the mode in which it came.
     """
     training = net.training
+    forward = with_tta(net, tta)
     net.eval()
     try:
         with torch.inference_mode():
             logits = []
             for batch in loader.in_order():
-                logits.append((forward or net)(batch.images_nchw).float())
+                logits.append(forward(batch.images_nchw).float())
                 on_batch()
             return torch.cat(logits).cpu()
     finally:

@@ -1,15 +1,21 @@
-"""Files that are either whole or not there: every file of a run, a cache or a download is written through here."""
+"""What is written to disk: whole files, rows that are added to a file, and the lock that keeps others off.
+
+A whole file is written atomically, so that it is either whole or not there. Rows are appended to a CSV file in place: a
+crash can cut the last one short, which `read_csv` then leaves out.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import errno
 import io
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +34,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -62,24 +68,63 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not readable as JSON ({error})") from None
 
 
-def append_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Append rows to a CSV file in one write, with the header first where the file is new."""
-    with disk_errors(path):
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        if not path.exists():
-            writer.writeheader()
-        writer.writerows(rows)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(buffer.getvalue())
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write a whole CSV file atomically. Values are without line breaks; None becomes an empty one."""
+    write_text(path, _csv_text(rows, columns, header=True))
+
+
+def append_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Append rows to a CSV file in one write, with the header first where the file is new or empty.
+
+    Not atomic: a crash can leave the last row cut short. Who goes on after one first writes anew what `read_csv` gives.
+    """
+    with disk_errors(path), path.open("a", encoding="utf-8", newline="") as file:
+        file.write(_csv_text(rows, columns, header=file.tell() == 0))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a CSV file, values as text; a last line that was cut short is left out."""
-    if not path.exists():
+    """The whole rows of a CSV file, values as text; a last line that was cut short is left out.
+
+    No file is no rows. Raises UserError naming the file where it holds something else than such a table.
+    """
+    try:
+        header, *rows = _csv_rows(path.read_bytes()) or [[]]
+    except FileNotFoundError:
         return []
-    text = path.read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not readable as CSV ({error})") from None
+    for row in rows:
+        if len(row) != len(header):
+            raise UserError(f"{path}: not readable as CSV ({len(row)} values in a row of {len(header)} columns)")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+class Locked(Exception):
+    """Somebody else holds the lock."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock file `path`; the system lets go of it when a process ends, however that comes.
+
+    Where somebody else holds it, waits for them, or raises Locked without `wait`. The file stays: to remove it would
+    let two processes lock two files of one name. On Windows, and on file systems without locks, nothing is locked.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):  # the latter from NFS
+                raise Locked(f"{path} is locked") from None
+            # A file system without locks, as some of a cluster's: go on without.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        yield
 
 
 @contextlib.contextmanager
@@ -93,12 +138,34 @@ def disk_errors(target: Path) -> Iterator[None]:
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, have reached the disk."""
+    if sys.platform == "win32":
+        return  # opens no folders, and syncs no file that is open for reading alone
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, header: bool) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _csv_rows(content: bytes) -> list[list[str]]:
+    """The values of each whole line. Raises ValueError or csv.Error where the content is none of CSV."""
+    # Incremental, as the cut may have come inside a character.
+    text = codecs.getincrementaldecoder("utf-8")().decode(content)
+    if "\0" in text:  # which the csv module takes for a letter like any other
+        raise ValueError("it holds NUL bytes")
+    lines = io.StringIO(text[: text.rfind("\n") + 1], newline="")
+    return [row for row in csv.reader(lines, strict=True) if row]
 
 
 def _umask() -> int:

@@ -47,8 +47,13 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+    return "bf16" if {*_cpu_words("flags"), *_cpu_words("Features")} & {"avx512_bf16", "amx_bf16", "bf16"} else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context in which a net computes in a resolved precision."""
+    dtype = AUTOCAST_DTYPES.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def device_name(device: torch.device) -> str:
@@ -82,13 +87,16 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
+    return " ".join(_cpu_words("model name")) or platform.processor() or platform.machine()
+
+
+def _cpu_words(key: str) -> list[str]:
+    """The words behind the first line of a key in /proc/cpuinfo; none where there is no such file."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return []
+    return next((line.partition(":")[2].split() for line in lines if line.partition(":")[0].strip() == key), [])
 
 
 def _version(package: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def stop_on_signals() -> Iterator[Stop]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.signal_number = number
+        # Not print: the signal may have come in the midst of one.
+        os.write(2, b"\nonecycle: stopping after this step and saving; once more ends it at once, unsaved\n")
         signal.signal(number, before[number])
 
     for number in before:

@@ -40,4 +40,4 @@ class Observer:
         """Something that the user should know."""
 
     def on_end(self) -> None:
-        """The training has ended, well or not; always called."""
+        """The training has ended, well or not."""

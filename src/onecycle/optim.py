@@ -9,6 +9,8 @@ from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
+from .errors import UserError
+
 # The bounds that torch's optimisers have too, so that a recipe is held against them before anything is begun.
 NotNegative = Annotated[float, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -72,6 +74,8 @@ def restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 def _groups(net: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict[str, Any]]:
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise UserError(f"the net {type(net).__name__} has no parameter that trains")
     if decay_norms_and_biases or weight_decay == 0:
         return [{"params": parameters, "weight_decay": weight_decay}]
     return [

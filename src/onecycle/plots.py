@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from .errors import UserError
 from .files import atomic_path
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#555555"  # Okabe and Ito: safe for the colour-blind
+_FORMATS = (".png", ".svg", ".pdf", ".jpg")
 _COLOURS = {"train": BLUE, "test": ORANGE, "val": GREEN}
 _NAMES = {"train": "training", "test": "test", "val": "held out"}
 
@@ -63,7 +65,9 @@ def augmentation_grid(
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure atomically, as its ending says; 144 dots an inch."""
+    """Write a figure atomically, as its ending says; 144 dots an inch. Raises UserError on an unknown ending."""
+    if path.suffix not in _FORMATS:
+        raise UserError(f"{path}: {path.suffix or 'no'} ending that says the format; one of {', '.join(_FORMATS)}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=144)
     return path

@@ -1,4 +1,4 @@
-"""Names for nets, data sets and optimisers: strings only, so that listing them loads nothing.
+"""Names for nets, data sets, optimisers, schedules and recipes: strings only, so that listing them loads nothing.
 
 Each entry is "module:object". The object is a function whose keyword-only parameters are the options that a recipe
 may set beside the name; their annotations are what the options are checked against.

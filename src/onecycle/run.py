@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,9 +15,20 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
+from . import files
 from .checkpoint import CheckpointFolder
 from .errors import UserError
-from .files import append_csv, atomic_path, disk_errors, read_csv, read_json, write_bytes, write_json, write_text
+from .files import (
+    append_csv,
+    atomic_path,
+    disk_errors,
+    read_csv,
+    read_json,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_text,
+)
 from .recipes import Recipe, checked, read_yaml
 
 STEP_COLUMNS = ("step", "epoch", "lr", "loss", "elapsed_s")
@@ -53,8 +63,13 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> Run:
         """The run in an existing folder. Raises UserError where it is none."""
-        if not (path / "recipe.yaml").is_file():
-            what = "holds no recipe.yaml" if path.is_dir() else "no such folder"
+        what = "holds no recipe.yaml"
+        try:
+            found = (path / "recipe.yaml").is_file()
+            what = what if path.is_dir() else "no such folder"
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            found, what = False, str(error.strerror)
+        if not found:
             raise UserError(f"{path}: {what}; the folder of a run is needed, such as runs/demo")
         return cls(path)
 
@@ -66,16 +81,14 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, device, threads, commit and command line of the start, and of each time it was resumed."""
-        value: dict[str, Any] = read_json(self.path / "environment.json")
-        return value
+        return self._read_object("environment.json")
 
     @property
     def summary(self) -> dict[str, Any]:
         """The result. Raises UserError where the training has not ended."""
         if not self.finished:
             raise UserError(f"{self.path}: the training has not ended; go on with: onecycle train --resume {self.path}")
-        value: dict[str, Any] = read_json(self.path / "summary.json")
-        return value
+        return self._read_object("summary.json")
 
     @property
     def finished(self) -> bool:
@@ -86,17 +99,17 @@ class Run:
     def plots(self) -> Path:
         """The folder for pictures, made where it is missing."""
         folder = self.path / "plots"
-        folder.mkdir(exist_ok=True)
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
         return folder
 
     def metrics(self) -> list[dict[str, float]]:
         """A row an epoch; values that were not measured in an epoch are left out of its row."""
-        rows = read_csv(self.path / "metrics.csv")
-        return [{key: float(value) for key, value in row.items() if value} for row in rows]
+        return self._read_numbers("metrics.csv")
 
     def steps(self) -> list[dict[str, float]]:
         """A row an optimiser step."""
-        return [{key: float(value) for key, value in row.items()} for row in read_csv(self.path / "steps.csv")]
+        return self._read_numbers("steps.csv")
 
     def predictions(self) -> dict[str, NDArray[Any]]:
         """Logits [n, classes] in float32, labels and index [n] of the test set."""
@@ -107,11 +120,12 @@ class Run:
         """Store the resolved recipe."""
         write_text(self.path / "recipe.yaml", recipe.to_yaml())
 
-    def add_resumption(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
-        """Note that the training goes on, with what recipe and on what machine."""
+    def add_resumption(self, recipe: Recipe, description: Mapping[str, Any]) -> None:
+        """Note that the training goes on: from what step, on what machine, with what changed in the recipe."""
         known = self.environment
+        before = known.get("resumed", [])
+        write_json(self.path / "environment.json", {**known, "resumed": [*before, dict(description)]})
         self.write_recipe(recipe)
-        write_json(self.path / "environment.json", {**known, "resumed": [*known.get("resumed", []), dict(environment)]})
 
     def append_metrics(self, row: Mapping[str, float | None]) -> None:
         """Add an epoch's row."""
@@ -125,10 +139,11 @@ class Run:
         """Drop the rows that were written after the checkpoint which the training goes on from."""
         for name, column, end in (("metrics.csv", "epoch", epoch), ("steps.csv", "step", step)):
             rows = read_csv(self.path / name)
-            kept = [row for row in rows if int(row[column]) <= end]
-            (self.path / name).unlink(missing_ok=True)
+            kept = [row for row, numbers in zip(rows, self._read_numbers(name), strict=True) if numbers[column] <= end]
             if kept:
-                append_csv(self.path / name, kept, list(kept[0]))
+                write_csv(self.path / name, kept, list(kept[0]))  # in any case: a row may be cut short
+            else:
+                (self.path / name).unlink(missing_ok=True)
 
     def write_model(self, net: nn.Module, description: Mapping[str, Any]) -> None:
         """Store the final weights, and what is needed to build the net and feed it."""
@@ -151,19 +166,34 @@ class Run:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder against a second training. Raises UserError where another process holds it."""
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"{self.path}: another process is training here; wait for it or stop it") from None
-            yield
+        try:
+            with files.locked(self.path / ".lock", wait=False):
+                yield
+        except files.Locked:
+            raise UserError(f"{self.path}: another process is training here; wait for it or stop it") from None
 
     def __repr__(self) -> str:
         return f"Run({json.dumps(str(self.path))})"
 
     def _write_weights(self, name: str, net: nn.Module) -> None:
-        tensors = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+        # Copies, as safetensors refuses tensors that share memory, which tied weights do.
+        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
         write_bytes(self.path / name, save(tensors, {"format": "pt"}))
+
+    def _read_object(self, name: str) -> dict[str, Any]:
+        value = read_json(self.path / name)
+        if not isinstance(value, dict) or not isinstance(value.get("resumed", []), list):
+            raise UserError(f"{self.path / name}: damaged; it is not what was written")
+        return value
+
+    def _read_numbers(self, name: str) -> list[dict[str, float]]:
+        """The rows of a CSV file as numbers; values that are not there are left out of their row."""
+        try:
+            return [{key: float(value) for key, value in row.items() if value} for row in read_csv(self.path / name)]
+        except (TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{self.path / name}: damaged; a value is no number ({error})") from None
 
 
 def _unused(path: Path) -> Path:

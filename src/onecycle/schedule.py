@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 from .errors import UserError
 
 Schedule = Callable[[int], float]
+
+MOST_EPOCHS = 1_000_000  # beyond any training; a number much larger would overflow once it is counted in steps
 
 
 def one_cycle(
@@ -36,7 +38,7 @@ def one_cycle(
     """
     final = lr_min if isinstance(lr_final, str) else lr_final
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max, lr_final=final)
-    if epochs >= 1 and not 0 < peak_epoch < epochs:
+    if 1 <= epochs <= MOST_EPOCHS and not 0 < peak_epoch < epochs:
         problems.append(f"schedule.peak_epoch {peak_epoch:g} is outside the {epochs} epochs; between 0 and {epochs}")
     if lr_max < max(lr_min, final):
         problems.append(f"schedule.lr_max {lr_max:g} is below lr_min or lr_final ({max(lr_min, final):g})")
@@ -54,8 +56,8 @@ def one_cycle(
     return lr
 
 
-def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: Sequence[tuple[float, float]]) -> Schedule:
-    """Straight lines between knots of (epoch, lr), flat before the first and after the last."""
+def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: tuple[tuple[float, float], ...]) -> Schedule:
+    """Straight lines between knots of (epoch, lr), flat before the first, after the last and beyond the epochs."""
     problems = _problems_of_epochs(epochs)
     if not knots:
         problems.append("schedule.knots is empty; at least one pair of epoch and lr, such as [[0, 0.0], [5, 0.4]]")
@@ -66,9 +68,10 @@ def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: Sequence[tuple
     if any(rate < 0 for rate in rates):
         problems.append(f"schedule.knots: the rates {rates} hold a negative one; 0 or more")
     _raise(problems)
+    last = epochs * steps_per_epoch - 1
 
     def lr(step: int) -> float:
-        epoch = step / steps_per_epoch
+        epoch = min(step, last) / steps_per_epoch
         right = bisect_right(at, epoch)
         if right == 0:
             return rates[0]
@@ -94,8 +97,8 @@ def cyclic(
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", https://arxiv.org/abs/1506.01186.
     """
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max)
-    if half_cycle_epochs <= 0:
-        problems.append(f"schedule.half_cycle_epochs {half_cycle_epochs:g} is not above 0")
+    if not 0 < half_cycle_epochs <= MOST_EPOCHS:
+        problems.append(f"schedule.half_cycle_epochs {half_cycle_epochs:g} is not above 0 and at most {MOST_EPOCHS}")
     if lr_max < lr_min:
         problems.append(f"schedule.lr_max {lr_max:g} is below lr_min ({lr_min:g})")
     _raise(problems)
@@ -186,6 +189,8 @@ def _between(start: float, end: float, share: float, shape: str) -> float:
 
 
 def _problems_of_epochs(epochs: int) -> list[str]:
+    if epochs > MOST_EPOCHS:
+        return [f"schedule.epochs is above {MOST_EPOCHS}; a whole number of 1 to {MOST_EPOCHS}"]
     return [] if epochs >= 1 else [f"schedule.epochs {epochs} is below 1; a whole number of 1 or more"]
 
 

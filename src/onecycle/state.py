@@ -63,8 +63,8 @@ class TrainingState:
         self.sums.zero_()
 
     def is_finite(self) -> bool:
-        """Whether every weight and buffer is a number."""
-        floats = [tensor for tensor in self.net.state_dict().values() if tensor.is_floating_point()]
+        """Whether every weight is a number. Buffers may hold infinities on purpose, as attention masks do."""
+        floats = [parameter.detach() for parameter in self.net.parameters()]
         return bool(torch.stack([norm.isfinite() for norm in torch._foreach_norm(floats)]).all())
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,6 +78,7 @@ class TrainingState:
             "sums": self.sums,
             "best": self.best,
             "net": dict(self.net.state_dict()),
+            "buffers": self._unsaved_buffers(),
             "ema": dict(self.ema.state_dict()) if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "plateau": self.plateau.state() if self.plateau else None,
@@ -91,9 +92,17 @@ class TrainingState:
         self.wall_seconds = saved["wall_seconds"]
         self.sums.copy_(saved["sums"])
         self.net.load_state_dict(saved["net"])
+        for name, buffer in self._unsaved_buffers().items():
+            buffer.copy_(saved["buffers"][name])
         if self.ema:
             self.ema.load_state_dict(saved["ema"])
         optim.restore(self.optimizer, saved["optimizer"])
         if self.plateau:
             self.plateau.restore(saved["plateau"])
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"]:  # empty where the training began without one
+            self.scaler.load_state_dict(saved["scaler"])
+
+    def _unsaved_buffers(self) -> dict[str, Tensor]:
+        """The buffers that a net keeps out of its state dict; a training may depend on them all the same."""
+        known = self.net.state_dict().keys()
+        return {name: buffer for name, buffer in self.net.named_buffers() if name not in known}

@@ -6,65 +6,65 @@ interruption is in `TrainingState`. Nothing here draws or prints: an `Observer` 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import optim, registry
-from .data import Augmentation, Batch, ImageSet, Loader
-from .errors import Stopped, TrainingFailed
-from .evaluation import accuracy, cross_entropy, predict_logits, with_tta
-from .hardware import AUTOCAST_DTYPES, device_name, synchronize
+from . import optim
+from .data import Batch, ImageSet
+from .errors import Stopped, TrainingFailed, UserError
+from .evaluation import accuracy, cross_entropy, predict_logits
+from .hardware import autocast, device_name, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
+from .preparation import Sets, build_loader, build_schedule
 from .randomness import step_seed
 from .recipes import Recipe
 from .run import Run
-from .schedule import Plateau, Schedule
+from .schedule import Plateau
 from .state import TrainingState
 
 FLUSH_SECONDS = 0.5  # how often losses are fetched from the device; in between the loop waits for nothing
 
 
-@dataclass(frozen=True)
-class Sets:
-    """The images that are trained on, those held out (None: none), and the test set."""
-
-    train: ImageSet
-    val: ImageSet | None
-    test: ImageSet
-
-
 def train(
-    recipe: Recipe, net: nn.Module, sets: Sets, run: Run, *, device: torch.device, observer: Observer, resume: bool
+    recipe: Recipe,
+    net: nn.Module,
+    sets: Sets,
+    run: Run,
+    *,
+    device: torch.device,
+    observer: Observer,
+    resumed_on: Mapping[str, Any] | None = None,
 ) -> None:
     """Train `net` as the resolved recipe says and fill the run folder.
 
-    With `resume` it goes on from the run's newest checkpoint. Raises Stopped after SIGINT or SIGTERM, with the state
-    saved, and TrainingFailed where the loss or the weights are no longer finite.
+    With `resumed_on`, which describes where and how the training goes on, it does so from the run's newest checkpoint.
+    Raises Stopped after SIGINT or SIGTERM, with the state saved, and TrainingFailed where the loss or the weights are
+    no longer finite.
     """
     forked = [device] if device.type == "cuda" else []
     with run.locked(), stop_on_signals() as stop, torch.random.fork_rng(forked):
         training = _Training(recipe, net, sets, run, device, observer, stop)
-        if resume:
-            training.restore()
         try:
+            if resumed_on is not None:
+                training.restore(resumed_on)
             training.go()
         except Stopped as stopped:
             raise training.stopped(stopped) from None
+        except (UserError, TrainingFailed):
+            raise
+        except BaseException:
+            training.rescue()
+            raise
         finally:
             observer.on_end()
-
-
-def build_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
-    """The recipe's learning rate as a function of the optimiser step."""
-    schedule: Schedule = registry.load("schedule", recipe.schedule.name)(steps_per_epoch, **recipe.schedule.options)
-    return schedule
 
 
 class _Training:
@@ -82,28 +82,36 @@ class _Training:
     ) -> None:
         self.recipe, self.sets, self.run, self.device = recipe, sets, run, device
         self.observer, self.stop = observer, stop
-        self.batches = self.loader(sets.train, train=True)
+        self.batches = build_loader(recipe, sets.train, device, train=True)
         self.schedule = build_schedule(recipe, len(self.batches))
         self.state = TrainingState.new(recipe, net, self.schedule, device)
         self.steps = len(self.batches) * recipe.epochs
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
         self.test_logits: Tensor | None = None  # after the newest epoch, where it was evaluated
+        self.whole = False  # whether the state is one that a training can go on from
         self.started = self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
 
-    def restore(self) -> None:
+    def restore(self, resumed_on: Mapping[str, Any]) -> None:
         """Go on from the newest checkpoint."""
-        self.state.restore(self.run.checkpoints.newest(self.observer.on_message))
+        saved = self.run.checkpoints.newest(self.observer.on_message)
+        try:
+            self.state.restore(saved)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{self.run.checkpoints.path}: the checkpoint is of another net ({reason})") from None
         self.run.cut_back(self.state.epoch, self.state.step)
+        self.run.add_resumption(self.recipe, {"step": self.state.step, **resumed_on})
         self.started -= self.state.wall_seconds
 
     def go(self) -> None:
         """The epochs that are left, then the results."""
+        self.whole = True
         self.observer.on_start(self.recipe, self.run, device_name(self.device), self.state.step)
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
             row = self.evaluate_epoch(epoch)
             self.run.append_metrics(row)
-            self.state.begin_epoch(epoch + 1)
+            self.end_epoch(epoch, row)
             self.save()
             self.observer.on_epoch(row, self.seconds_left())
         self.finish()
@@ -127,10 +135,13 @@ class _Training:
     def train_step(self, epoch: int, batch: Batch) -> None:
         """One optimiser step. Nothing here waits for the device."""
         state = self.state
+        self.whole = False
         lr = self.schedule(state.step)
         optim.set_lr(state.optimizer, lr)
         torch.manual_seed(step_seed(self.recipe.seed, state.step))  # for what the net draws itself, such as dropout
-        logits_nk = self.forward(state.net, batch.images_nchw).float()
+        with autocast(self.recipe.precision, self.device):
+            logits_nk = state.net(batch.images_nchw)
+        logits_nk = logits_nk.float()
         loss = F.cross_entropy(logits_nk, batch.labels, label_smoothing=self.recipe.loss.label_smoothing)
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
@@ -140,16 +151,10 @@ class _Training:
             state.ema.update_parameters(state.net)
         state.count(loss.detach(), logits_nk.detach(), batch.labels)
         state.step += 1
+        self.whole = True
         self.tick()
         elapsed = round(state.train_seconds + state.epoch_seconds, 3)
         self.pending.append(({"step": state.step, "epoch": epoch + 1, "lr": lr, "elapsed_s": elapsed}, loss.detach()))
-
-    def forward(self, net: nn.Module, images_nchw: Tensor) -> Tensor:
-        """The net's logits in the recipe's precision."""
-        dtype = AUTOCAST_DTYPES.get(self.recipe.precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            logits_nk: Tensor = net(images_nchw)
-        return logits_nk
 
     def tick(self) -> None:
         """Count the time since the last tick as training."""
@@ -170,7 +175,7 @@ class _Training:
         if len(good) < len(rows):
             bad = next(row for row in rows if not math.isfinite(row["loss"]))
             raise self.failure(f"the loss is {bad['loss']}", int(bad["step"]), bad["lr"])
-        loss_sum, right, images = self.state.sums.tolist()
+        loss_sum, right, count = self.state.sums.tolist()
         self.observer.on_progress(
             Progress(
                 step=self.state.step,
@@ -178,9 +183,9 @@ class _Training:
                 epoch=int(rows[-1]["epoch"]),
                 epochs=self.recipe.epochs,
                 lr=rows[-1]["lr"],
-                loss=loss_sum / images,
-                accuracy=right / images,
-                images_per_second=images / self.state.epoch_seconds,
+                loss=loss_sum / count,
+                accuracy=right / count,
+                images_per_second=count / self.state.epoch_seconds,
                 seconds_left=self.seconds_left(),
             )
         )
@@ -188,32 +193,38 @@ class _Training:
     def evaluate_epoch(self, epoch: int) -> dict[str, float | None]:
         """The epoch's row of metrics.csv, evaluated where that is due."""
         state = self.state
-        loss_sum, right, images = state.sums.tolist()
+        loss_sum, right, count = state.sums.tolist()
         every, last = self.recipe.evaluate_every, epoch + 1 == self.recipe.epochs
         due = last or (every > 0 and (epoch + 1) % every == 0)
         row: dict[str, float | None] = {
             "epoch": epoch + 1,
             "lr": self.schedule(state.step - 1),
-            "train_loss": loss_sum / images,
-            "train_accuracy": right / images,
+            "train_loss": loss_sum / count,
+            "train_accuracy": right / count,
         }
-        for name, images_of in (("test", self.sets.test), ("val", self.sets.val)):
-            if images_of is None:
+        for name, one_set in (("test", self.sets.test), ("val", self.sets.val)):
+            if one_set is None:
                 continue
-            logits_nk = self.predict(images_of) if due else None
-            labels = torch.from_numpy(images_of.labels)
+            logits_nk = self.predict(one_set) if due else None
+            labels = torch.from_numpy(one_set.labels)
             row[f"{name}_loss"] = None if logits_nk is None else cross_entropy(logits_nk, labels)
             row[f"{name}_accuracy"] = None if logits_nk is None else accuracy(logits_nk, labels)
             if name == "test":
                 self.test_logits = logits_nk
         self.remember_best(row)
+        row["train_seconds"] = round(state.epoch_seconds, 3)
+        row["images_per_second"] = round(count / state.epoch_seconds, 2)
+        return row
+
+    def end_epoch(self, epoch: int, row: Mapping[str, float | None]) -> None:
+        """Move the state to the next epoch."""
+        self.whole = False
         if isinstance(self.schedule, Plateau):
             loss = row[self.schedule.monitor]
             assert loss is not None, "checked with the recipe: val_loss is measured every epoch"
             self.schedule.observe(loss)
-        row["train_seconds"] = round(state.epoch_seconds, 3)
-        row["images_per_second"] = round(images / state.epoch_seconds, 2)
-        return row
+        self.state.begin_epoch(epoch + 1)
+        self.whole = True
 
     def remember_best(self, row: dict[str, float | None]) -> None:
         """Keep the weights where they do better than before on the held-out part; never on the test set."""
@@ -224,9 +235,9 @@ class _Training:
 
     def predict(self, images: ImageSet, tta: str = "none") -> Tensor:
         """Logits of a whole set."""
-        net = self.state.evaluated_net
-        forward = with_tta(lambda images_nchw: self.forward(net, images_nchw), tta)
-        return predict_logits(net, self.loader(images, train=False), forward=forward, on_batch=self.stop.check)
+        loader = build_loader(self.recipe, images, self.device, train=False)
+        with autocast(self.recipe.precision, self.device):
+            return predict_logits(self.state.evaluated_net, loader, tta=tta, on_batch=self.stop.check)
 
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingFailed rather than save weights that are no numbers."""
@@ -287,28 +298,13 @@ class _Training:
         """At the pace so far, evaluation included."""
         return (time.perf_counter() - self.started) * (self.steps / max(self.state.step, 1) - 1)
 
-    def loader(self, images: ImageSet, *, train: bool) -> Loader:
-        """Batches on the device, in the recipe's precision, normalised as the training set."""
-        recipe = self.recipe
-        mean, std = recipe.data.statistics
-        return Loader(
-            images,
-            batch_size=recipe.data.batch_size,
-            augmentation=Augmentation(**recipe.augment.model_dump()) if train else None,
-            seed=recipe.seed,
-            drop_last=recipe.data.drop_last,
-            mean=mean,
-            std=std,
-            device=self.device,
-            dtype=AUTOCAST_DTYPES.get(recipe.precision, torch.float32),
-        )
-
     def failure(self, what: str, step: int, lr: float) -> TrainingFailed:
         """The error for numbers that went wrong."""
         paths = self.run.checkpoints.paths()
         way_out = "there is no checkpoint yet, start anew with a lower rate"
         if paths:
-            again = f"onecycle train --resume {self.run.path} --set schedule.lr_max=..."
+            rate = next(key for key in ("lr_max", "lr", "knots") if key in self.recipe.schedule.options)
+            again = f"onecycle train --resume {self.run.path} --set schedule.{rate}=..."
             way_out = f"the last good checkpoint is {paths[-1]}, go on from it with a lower rate: {again}"
         return TrainingFailed(f"{what} at step {step} of {self.steps}, learning rate {lr:.3g}; {way_out}")
 
@@ -320,3 +316,9 @@ class _Training:
             f"onecycle train --resume {self.run.path}",
             by.signal_number,
         )
+
+    def rescue(self) -> None:
+        """Save what can be gone on from, where something else than a signal ends the training."""
+        if self.whole:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self.save()

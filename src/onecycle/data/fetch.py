@@ -6,12 +6,10 @@ Nothing but the standard library is used. What is downloaded is kept as it is; n
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import http.client
 import os
 import re
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +20,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ..errors import UserError
-from ..files import disk_errors
+from ..files import disk_errors, locked, sync
 
 Progress = Callable[[int, "int | None"], None]  # bytes that are there, bytes in all
 
@@ -38,10 +36,9 @@ class Archive:
     md5: str
 
 
-MIRRORS: Final = ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",)
 CIFAR10: Final = Archive(
     name="cifar-10-python.tar.gz",
-    urls=MIRRORS,
+    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
     size=170498071,
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     md5="c58f30108f718f92721af3b95e74349a",
@@ -52,21 +49,17 @@ _TRIES_PER_MIRROR: Final = 10
 
 
 def data_folder(data_dir: Path | None = None) -> Path:
-    """Where data sets are: `data_dir`, else ONECYCLE_DATA, else `onecycle` in the user's cache folder."""
+    """Where data sets are: `data_dir`, else ONECYCLE_DATA, else `onecycle` in the user's cache folder.
+
+    Raises UserError where a path begins with "~" and there is no such home folder.
+    """
     if data_dir is not None:
-        return Path(data_dir).expanduser()
+        return _expanded(Path(data_dir))
     if named := os.environ.get("ONECYCLE_DATA"):
-        return Path(named).expanduser()
+        return _expanded(Path(named))
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification has relative paths ignored.
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "onecycle"
-
-
-def fetch_cifar10(
-    target: Path, *, mirrors: Sequence[str] = MIRRORS, timeout_s: float = 30, progress: Progress | None = None
-) -> Path:
-    """Get CIFAR-10's archive into the folder `target`; its path. `fetch` says how, and what it raises."""
-    return fetch(CIFAR10, target, mirrors=mirrors, timeout_s=timeout_s, progress=progress)
+    return (cache if cache.is_absolute() else _expanded(Path("~/.cache"))) / "onecycle"
 
 
 def fetch(
@@ -92,7 +85,7 @@ def fetch(
         if _verified(final, archive):
             return final
         target.mkdir(parents=True, exist_ok=True)
-        with _locked(target / f".{archive.name}.lock"):
+        with locked(target / f".{archive.name}.lock", wait=True):
             if _verified(final, archive):  # by a process that had the lock before
                 return final
             reasons = []
@@ -107,6 +100,16 @@ def fetch(
         f"ONECYCLE_MIRROR, or get {archive.urls[0]} by hand ({archive.size} bytes, MD5 {archive.md5}) "
         f"and put it into {target.absolute()} as {archive.name}"
     )
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{path}: the home folder {path.parts[0]} is not known; name the folder in full, "
+            "with --data-dir or ONECYCLE_DATA"
+        ) from None
 
 
 class _MirrorFailed(Exception):
@@ -156,7 +159,7 @@ def _from_mirror(url: str, archive: Archive, final: Path, timeout_s: float, prog
             time.sleep(min(0.1 * 2**attempt, 5))
             continue
         if _verified(part, archive):
-            _sync(part)
+            sync(part)
             part.replace(final)
             return
         part.unlink()
@@ -273,29 +276,3 @@ def _verified(path: Path, archive: Archive) -> bool:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for it; the system lets go of it when a process ends, however that comes.
-
-    The file stays: to remove it would let two processes lock two files of one name.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            # A file system without locks, as some of a cluster's: go on without.
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-        yield

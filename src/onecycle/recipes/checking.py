@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .. import registry
 from ..errors import UserError, suggestion
-from .schema import OWN, Recipe
+from .schema import OWN, Loader, Recipe, annotation_at, fields_at, form, refuse_booleans
 
 COMPONENTS = ("model", "optimizer", "schedule")
+
+_PRECISE = (
+    "finite",
+    "greater",
+    "less",
+    "value_error",
+    "invalid_key",
+)  # begin errors that say more than the form wanted
+_REQUIRED = inspect.Parameter.empty
 
 
 def recipe(name: str | Path | Recipe, /, **changes: Any) -> Recipe:
@@ -39,13 +49,8 @@ def checked(base: Recipe | Mapping[str, Any], where: str, found: Iterable[str] =
     """
     values = base.model_dump() if isinstance(base, Recipe) else dict(base)
     values.setdefault("name", Path(where).stem)
-    problems = list(found)
-    try:
-        Recipe.model_validate(values)
-    except ValidationError as error:
-        # Where a key has two forms, such as auto or three numbers, each form has an error: one line is enough.
-        by_key = {one["loc"][:2]: one for one in reversed(error.errors())}
-        problems += [_problem(one) for one in reversed(by_key.values())]
+    refused = _refused_by_schema(values)
+    problems = [*found, *refused.values()]
     for kind in COMPONENTS:
         if isinstance(values.get(kind), Mapping) and isinstance(values[kind].get("name"), str):
             values[kind], found = _checked_component(kind, values[kind])
@@ -53,12 +58,10 @@ def checked(base: Recipe | Mapping[str, Any], where: str, found: Iterable[str] =
     data_name = values.get("data", {}).get("name", "cifar10") if isinstance(values.get("data", {}), Mapping) else None
     if isinstance(data_name, str) and not data_name.startswith(OWN) and data_name not in registry.names("data"):
         problems.append(f"data.name {data_name!r} is unknown; {suggestion(data_name, registry.names('data'))}")
-    if not problems:
-        result = Recipe.model_validate(values)
-        problems = _contradictions(result)
-        if not problems:
-            return result
-    raise UserError(*(f"recipe {where}: {problem}" for problem in problems))
+    problems += _contradictions(_sound(values, refused), refused)
+    if problems:
+        raise UserError(*(f"recipe {where}: {problem}" for problem in problems))
+    return Recipe.model_validate(values)
 
 
 def assignments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -71,9 +74,9 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
             problems.append(f"--set {pair!r}: not of the form key=value, such as schedule.epochs=3")
             continue
         try:
-            changes[key.strip()] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            problems.append(f"--set {pair!r}: the value is not readable as YAML")
+            changes[key.strip()] = yaml.load(text, Loader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            problems.append(f"--set {pair!r}: the value is not readable as YAML ({_reason(error)})")
     if problems:
         raise UserError(*problems)
     return changes
@@ -82,14 +85,13 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a recipe file. Raises UserError naming the file and the place."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:
         raise UserError(f"recipe {path}: no such file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
-        reason = " ".join(str(getattr(error, "problem", error)).split())
-        raise UserError(f"recipe {path}: not readable as YAML{line} ({reason})") from None
+        raise UserError(f"recipe {path}: not readable as YAML{line} ({_reason(error)})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"recipe {path}: not readable ({error})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -106,6 +108,10 @@ def _read(name: str) -> tuple[Recipe | dict[str, Any], str]:
         return read_yaml(path), name
     hint = suggestion(name, registry.names("recipe"))
     raise UserError(f"recipe {name!r} is neither a shipped recipe nor a YAML file; {hint}")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "problem", error)).split())
 
 
 def _is_file(path: Path) -> bool:
@@ -150,66 +156,122 @@ def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A component with its defaults filled in, which also stand in for what is refused, and what is wrong with it."""
     name = values["name"]
     if kind == "model" and name.startswith(OWN):
-        return {"name": name}, [f"unknown key {f'{kind}.{key}'!r}: {name!r} has no options" for key in [*values][1:]]
+        unknown = [key for key in values if key != "name"]
+        return {"name": name}, [f"unknown key {f'{kind}.{key}'!r}: {name!r} has no options" for key in unknown]
     if name not in registry.names(kind):
-        return dict(values), [f"{kind}.name {name!r} is unknown; {suggestion(name, registry.names(kind))}"]
+        return {"name": name}, [f"{kind}.name {name!r} is unknown; {suggestion(name, registry.names(kind))}"]
     builder = registry.load(kind, name)
     known = registry.options(builder)
-    filled: dict[str, Any] = {"name": name}
     unknown = [key for key in values if key != "name" and key not in known]
-    problems = []
+    problems = [f"unknown key {f'{kind}.{key}'!r} for {kind} {name!r}; {suggestion(key, known)}" for key in unknown]
+    filled: dict[str, Any] = {}
+    refused: dict[str, str] = {}
     for key, parameter in known.items():
-        if key not in values:
-            if parameter.default is inspect.Parameter.empty:
-                problems.append(f"{kind}.{key} is missing, which {kind} {name!r} needs")
-            filled[key] = parameter.default
+        if key in values:
+            filled[key], problem = _option(f"{kind}.{key}", values[key], parameter)
+        else:
+            missing = f"{kind}.{key} is missing, which {kind} {name!r} needs"
+            filled[key], problem = parameter.default, missing if parameter.default is _REQUIRED else ""
+        refused |= {key: problem} if problem else {}
+    together = _refused_by_builder(builder, filled, refused) if kind == "schedule" else []
+    return {"name": name, **filled}, [*problems, *refused.values(), *together]
+
+
+def _option(key: str, value: Any, parameter: inspect.Parameter) -> tuple[Any, str]:
+    """The value as it is taken, or the default and what is wrong with the value."""
+    adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation, config=ConfigDict(allow_inf_nan=False))
+    try:
+        return adapter.validate_python(refuse_booleans(value, parameter.annotation)), ""
+    except ValidationError as error:
+        return parameter.default, _problem(key, error.errors(), value, parameter.annotation)
+    except ValueError as error:
+        return parameter.default, f"{key} {_shown(value)}: {error}"
+
+
+def _refused_by_builder(builder: Callable[..., Any], filled: Mapping[str, Any], refused: Collection[str]) -> list[str]:
+    """How options contradict each other. What names one that is refused already is left out: a default stands in."""
+    if any(value is _REQUIRED for value in filled.values()):
+        return []
+    try:
+        builder(1, **filled)
+    except UserError as error:
+        return [line for line in error.problems if not any(re.search(rf"\b{key}\b", line) for key in refused)]
+    return []
+
+
+def _sound(values: Mapping[str, Any], refused: Collection[str]) -> Recipe:
+    """The parts that `_contradictions` looks at, with defaults in the place of what is refused."""
+    kept: dict[str, Any] = {"name": "sound", **{kind: {"name": ""} for kind in COMPONENTS}}
+    for key in ("data", "augment", "schedule", "evaluate_every"):
+        if key not in values or key in refused:
             continue
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation, config=ConfigDict(allow_inf_nan=False))
-            filled[key] = adapter.validate_python(values[key])
-        except ValidationError as error:
-            problems += [_problem(one, f"{kind}.{key}") for one in error.errors()[:1]]
-    if not problems and kind == "schedule":
-        try:
-            builder(1, **{key: value for key, value in filled.items() if key != "name"})
-        except UserError as error:
-            problems += error.problems
-    named = [f"unknown key {f'{kind}.{key}'!r} for {kind} {name!r}; {suggestion(key, known)}" for key in unknown]
-    return filled, named + problems
+        kept[key] = part = values[key]
+        if isinstance(part, Mapping):
+            sound = {one: part[one] for one in part if isinstance(one, str) and f"{key}.{one}" not in refused}
+            kept[key] = {"name": "", **sound} if key == "schedule" else sound
+    return Recipe.model_validate(kept)
 
 
-def _contradictions(recipe: Recipe) -> list[str]:
-    problems = []
-    augment, size = recipe.augment, recipe.data.image_size
+def _contradictions(recipe: Recipe, refused: Collection[str]) -> list[str]:
+    """Values that do not go together; none that involves a key, or a whole part, which is refused already."""
+    found: dict[tuple[str, ...], str] = {}
+    augment, data, every = recipe.augment, recipe.data, recipe.evaluate_every
+    size, watched = data.image_size, recipe.schedule.options.get("monitor") == "val_loss"
     if augment.cutout > size:
-        problems.append(f"augment.cutout {augment.cutout} is larger than the image; at most data.image_size, {size}")
+        problem = f"augment.cutout {augment.cutout} is larger than the image; at most data.image_size, {size}"
+        found["augment.cutout", "data.image_size"] = problem
     if augment.padding == "reflect" and augment.crop_padding >= size:
-        problems.append(f"augment.crop_padding {augment.crop_padding} cannot be reflected; less than {size}")
-    if recipe.schedule.options.get("monitor") == "val_loss" and recipe.data.val_fraction == 0:
-        problems.append("schedule.monitor is val_loss, but data.val_fraction is 0; hold out a part, such as 0.1")
-    if recipe.schedule.options.get("monitor") == "val_loss" and recipe.evaluate_every != 1:
-        problems.append(f"schedule.monitor is val_loss, but evaluate_every is {recipe.evaluate_every}; 1 is needed")
-    if not isinstance(recipe.data.std, str) and min(recipe.data.std) <= 0:
-        problems.append(f"data.std {list(recipe.data.std)} is not above 0 in every channel")
-    return problems
+        problem = f"augment.crop_padding {augment.crop_padding} cannot be reflected; less than {size}"
+        found["augment.crop_padding", "augment.padding", "data.image_size"] = problem
+    if watched and data.val_fraction == 0:
+        problem = "schedule.monitor is val_loss, but data.val_fraction is 0; hold out a part, such as 0.1"
+        found["schedule.name", "data.val_fraction"] = problem
+    if watched and every != 1:
+        problem = f"schedule.monitor is val_loss, but evaluate_every is {every}; 1 is needed"
+        found["schedule.name", "evaluate_every"] = problem
+    if not isinstance(data.std, str) and min(data.std) <= 0:
+        found[("data.std",)] = f"data.std {list(data.std)} is not above 0 in every channel"
+    return [line for keys, line in found.items() if not {*keys, *(key.split(".")[0] for key in keys)} & set(refused)]
 
 
-def _problem(error: Any, prefix: str = "") -> str:
-    """One pydantic error in our words: the key, its value, what is allowed, the nearest match."""
-    location = [str(part) for part in error["loc"] if part not in ("tuple[float, float, float]", "literal['auto']")]
-    key = ".".join(filter(None, [prefix, *(location if not prefix else [])]))
-    value = _shown(error.get("input"))
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; {suggestion(key.rpartition('.')[2], _fields(location[:-1]))}"
-    if error["type"] == "missing" and not prefix:
+def _refused_by_schema(values: Mapping[str, Any]) -> dict[str, str]:
+    """What the schema refuses, by the dotted key: one line each, also where a key of two forms has an error a form."""
+    by_key: dict[tuple[Any, ...], list[Any]] = {}
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as error:
+        for one in error.errors():
+            by_key.setdefault(one["loc"][:2], []).append(one)
+    return {".".join(map(str, place)): _schema_problem(place, errors, values) for place, errors in by_key.items()}
+
+
+def _schema_problem(place: tuple[Any, ...], errors: list[Any], values: Any) -> str:
+    key, kind = ".".join(map(str, place)), errors[0]["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}; {suggestion(key.rpartition('.')[2], fields_at(place[:-1]))}"
+    if kind == "missing" and errors[0]["loc"] == place:
         return f"{key} is missing"
+    for part in place:
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return _problem(key, errors, values, annotation_at(place))
+
+
+def _problem(key: str, errors: list[Any], value: Any, annotation: Any) -> str:
+    """The pydantic errors of one key in our words: the key, its value, what is allowed, the nearest match."""
+    error = next((one for one in errors if one["type"].startswith(_PRECISE)), errors[0])
+    of_two_forms = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    of_wrong_form = of_two_forms or error["type"] in ("missing", "too_long", "tuple_type")
+    if of_wrong_form and not error["type"].startswith(_PRECISE):
+        return f"{key} {_shown(value)}: must be {form(annotation)}"
+    shown = _shown(error.get("input"))
     if error["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'|(\d+)", error["ctx"]["expected"])
-        return f"{key} {value} is not allowed; {suggestion(error['input'], [a or b for a, b in allowed])}"
+        return f"{key} {shown} is not allowed; {suggestion(error['input'], [a or b for a, b in allowed])}"
     message = error["msg"].replace("Input should be", "must be").replace("Value error, ", "")
-    return f"{key} {value}: {message[:1].lower()}{message[1:]}"
+    return f"{key} {shown}: {message[:1].lower()}{message[1:]}"
 
 
 def _shown(value: Any) -> str:
@@ -220,22 +282,10 @@ def _shown(value: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _fields(location: list[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
-    for part in location:
-        field = model.model_fields.get(part)
-        candidates = [field.annotation, *typing.get_args(field.annotation)] if field else []
-        inner = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return list(model.model_fields)
-
-
 def _known_keys(values: Mapping[str, Any]) -> list[str]:
     keys = []
     for name in Recipe.model_fields:
-        inner = _fields([name])
+        inner = fields_at([name])
         options = values.get(name)
         if inner and isinstance(options, dict):
             inner = list(dict.fromkeys([*inner, *options]))

@@ -6,18 +6,50 @@ registered name and that component's own options, which `checking.checked` holds
 
 from __future__ import annotations
 
+import types
+import typing
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Channels = tuple[float, float, float]
 
 OWN = "own:"  # begins the stored name of a net or data set that was handed in from Python rather than named
 
 
+def refuse_booleans(value: Any, annotation: Any) -> Any:
+    """The value as it is. Raises ValueError for true and false where numbers are asked for.
+
+    Pydantic takes them as 1 and 0, so that a slip such as `data.batch_size: yes` would go unseen.
+    """
+    kinds = _kinds(annotation)
+    if (int in kinds or float in kinds) and bool not in kinds and _holds_boolean(value):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The plain types that an annotation is made of."""
+    inner = typing.get_args(annotation)
+    return [kind for one in inner for kind in _kinds(one)] if inner else [annotation]
+
+
+def _holds_boolean(value: Any, depth: int = 2) -> bool:
+    """Down to pairs in a list, no deeper: a list from YAML may hold itself."""
+    if isinstance(value, list | tuple) and depth:
+        return any(_holds_boolean(one, depth - 1) for one in value)
+    return isinstance(value, bool)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_as_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return refuse_booleans(value, cls.model_fields[str(info.field_name)].annotation)
 
 
 class Data(_Part):
@@ -98,6 +130,16 @@ class Recipe(_Part):
     evaluate_every: int = Field(1, ge=0)  # epochs between evaluations; the last epoch is always evaluated
     checkpoint: Checkpoint = Checkpoint()
 
+    @field_validator("name")
+    @classmethod
+    def _fits_a_folder(cls, name: str) -> str:
+        """The run's folder is named after it, with the time and the seed, in the 255 bytes that file systems allow."""
+        unfit = name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name
+        if unfit or len(name) > 100 or len(name.encode()) > 200:
+            allowed = "1 to 100 printable characters (200 bytes) without / and \\, and not . or .."
+            raise ValueError(f"must be fit for a folder's name: {allowed}")
+        return name
+
     @property
     def epochs(self) -> int:
         """The epochs of the schedule."""
@@ -135,3 +177,62 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+class Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping holds twice, of which YAML would silently take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Here rather than where the dict is made: by then, keys that `<<` merges in look like the mapping's own."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, Any], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in lines:
+                first = lines[key.tag, key.value]
+                problem = f"the key {key.value!r} is there twice, first at line {first}; keep one"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            lines[key.tag, key.value] = key.start_mark.line + 1
+        return node
+
+
+def annotation_at(place: Iterable[Any]) -> Any:
+    """What the schema says of a key, given as its parts; None where it knows no such key."""
+    annotation: Any = Recipe
+    for part in place:
+        model = _model(annotation)
+        field = model.model_fields.get(part) if model else None
+        annotation = field.annotation if field else None
+    return annotation
+
+
+def fields_at(place: Iterable[Any]) -> list[str]:
+    """The keys of a part; none where it is no part."""
+    model = _model(annotation_at(place))
+    return list(model.model_fields) if model else []
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *typing.get_args(annotation)]
+    return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
+_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
+_COUNTS = {2: "two", 3: "three"}
+
+
+def form(annotation: Any) -> str:
+    """What a value has to be, in words such as: auto or three numbers."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return form(inner[0])
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(form(one) for one in inner)
+    if origin is tuple and inner[1:] == (...,):
+        return f"a list with {form(inner[0])} in each place"
+    if origin is tuple:
+        return f"{_COUNTS.get(len(inner), len(inner))} numbers"
+    return _PLAIN.get(annotation, "a mapping of keys")

@@ -1,0 +1,125 @@
+"""From a recipe to what is trained: images, net, batches, schedule, and the recipe with nothing left open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import registry
+from .data import Augmentation, Dataset, ImageSet, Loader, stratified_split
+from .errors import UserError
+from .hardware import AUTOCAST_DTYPES, resolve_precision
+from .recipes import OWN, Recipe, checked
+from .schedule import Schedule
+
+TEST_SHARE = 5  # of a set that comes in one piece, one image in so many is for testing
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The images that are trained on, those held out (None: none), and the test set."""
+
+    train: ImageSet
+    val: ImageSet | None
+    test: ImageSet
+
+
+def load_data(wanted: Recipe, data_dir: str | Path | None = None) -> Dataset:
+    """The recipe's data set, from `data_dir` or where ONECYCLE_DATA points."""
+    if wanted.data.name.startswith(OWN):
+        raise UserError(f"data {wanted.data.name!r} was handed in from Python; hand it in again with data=...")
+    load = registry.load("data", wanted.data.name)
+    dataset: Dataset = load(data_dir=None if data_dir is None else Path(data_dir), image_size=wanted.data.image_size)
+    return dataset
+
+
+def as_dataset(data: Any, seed: int) -> Dataset:
+    """One's own images as a Dataset: a training and a test set, or one set, of which a stratified fifth tests.
+
+    Raises UserError where they are something else, or do not fit each other.
+    """
+    if isinstance(data, ImageSet):
+        test, train = stratified_split(data.labels, len(data) // TEST_SHARE, seed)
+        data = Dataset(data.subset(train), data.subset(test))
+    if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(one, ImageSet) for one in data)):
+        raise UserError(f"data is a {type(data).__name__}; a name, an ImageSet or a Dataset of two is needed")
+    train_set, test_set = data
+    if not len(train_set) or not len(test_set):
+        raise UserError(f"data has {len(train_set)} training and {len(test_set)} test images; at least one of each")
+    if train_set.classes != test_set.classes:
+        raise UserError(f"the classes differ: {list(train_set.classes)} to train, {list(test_set.classes)} to test")
+    if train_set.image_size != test_set.image_size:
+        raise UserError(f"the sizes differ: {train_set.image_size} pixels for training, {test_set.image_size} for test")
+    return Dataset(train_set, test_set)
+
+
+def split(wanted: Recipe, dataset: Dataset) -> Sets:
+    """Training, held-out and test set as the recipe's `data` part says; held out first, then limited."""
+    part, train, val = wanted.data, dataset.train, None
+    if part.val_fraction > 0:
+        count = round(len(train) * part.val_fraction)
+        if not 0 < count < len(train):
+            raise UserError(f"data.val_fraction {part.val_fraction:g} holds out {count} of {len(train)} images")
+        held_out, rest = stratified_split(train.labels, count, part.split_seed)
+        val, train = train.subset(held_out), train.subset(rest)
+    if part.train_limit is not None and part.train_limit > len(train):
+        raise UserError(f"data.train_limit {part.train_limit} is larger than the training set; at most {len(train)}")
+    if part.train_limit is not None and part.train_limit < len(train):
+        train = train.subset(stratified_split(train.labels, part.train_limit, part.split_seed)[0])
+    if part.batch_size > len(train):
+        raise UserError(f"data.batch_size {part.batch_size} is larger than the training set; at most {len(train)}")
+    return Sets(train, val, dataset.test)
+
+
+def resolve(wanted: Recipe, sets: Sets, device: torch.device) -> Recipe:
+    """The recipe with every "auto" replaced by what was chosen or measured on the training images."""
+    precision = resolve_precision(wanted.precision, device)
+    mean, std = wanted.data.mean, wanted.data.std
+    if "auto" in (mean, std):
+        own_mean, own_std = sets.train.channel_statistics()
+        mean, std = (own_mean if mean == "auto" else mean), (own_std if std == "auto" else std)
+    return checked(wanted.evolve(precision=precision, data={"mean": mean, "std": std}), wanted.name)
+
+
+def build_net(wanted: Recipe, num_classes: int) -> nn.Module:
+    """The recipe's net with fresh weights, which depend on the recipe's seed alone."""
+    if wanted.model.name.startswith(OWN):
+        raise UserError(f"model {wanted.model.name!r} was handed in from Python; hand it in again with model=...")
+    build = registry.load("model", wanted.model.name)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(wanted.seed)
+        net: nn.Module = build(num_classes, **wanted.model.options)
+    return net
+
+
+def build_loader(recipe: Recipe, images: ImageSet, device: torch.device, *, train: bool) -> Loader:
+    """Batches in the recipe's precision, normalised as its training set; augmented and shuffled where they train."""
+    mean, std = recipe.data.statistics
+    return Loader(
+        images,
+        batch_size=recipe.data.batch_size,
+        augmentation=Augmentation(**recipe.augment.model_dump()) if train else None,
+        seed=recipe.seed,
+        drop_last=recipe.data.drop_last,
+        mean=mean,
+        std=std,
+        device=device,
+        dtype=AUTOCAST_DTYPES.get(recipe.precision, torch.float32),
+    )
+
+
+def build_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
+    """The recipe's learning rate as a function of the optimiser step."""
+    schedule: Schedule = registry.load("schedule", recipe.schedule.name)(steps_per_epoch, **recipe.schedule.options)
+    return schedule
+
+
+def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
+    """Raise UserError where the parts do not fit together, before anything is written."""
+    loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
+    build_schedule(recipe, len(loader))
+    registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
