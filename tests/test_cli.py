@@ -240,5 +240,23 @@ def test_a_fault_of_our_own_is_told_apart(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(registry, "names", broken)
     assert call("recipes") == 1
     assert "fault of onecycle's own" in capsys.readouterr().err
-    with pytest.raises(RuntimeError):
-        cli.main(["--debug", "recipes"])
+    assert call("--debug", "recipes") == 1
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert call("--debug", "train", "digitz") == 2
+
+
+def test_no_command_prints_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["models"], ["data"]):
+        assert call(*arguments) == 0
+        assert "Commands:" in capsys.readouterr().out
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "x" * 50 in refused(capsys, "train", "--resume", "x" * 300)
+    assert "ending that says the format" in refused(
+        capsys, "data", "preview", "digits", "--out", str(tmp_path / "p.xyz")
+    )
+    assert "not enough memory" in refused(
+        capsys, "models", "summary", "custom_resnet", "--batch-size", "10000000000000"
+    )

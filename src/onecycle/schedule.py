@@ -98,7 +98,7 @@ def cyclic(
     """
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max)
     if not 0 < half_cycle_epochs <= MOST_EPOCHS:
-        problems.append(f"schedule.half_cycle_epochs {half_cycle_epochs:g} is not above 0 and at most {MOST_EPOCHS}")
+        problems.append(f"schedule.half_cycle_epochs {half_cycle_epochs} is not above 0 and at most {MOST_EPOCHS}")
     if lr_max < lr_min:
         problems.append(f"schedule.lr_max {lr_max:g} is below lr_min ({lr_min:g})")
     _raise(problems)
