@@ -685,3 +685,10 @@ def test_any_assignments_give_a_recipe_or_a_user_error(pairs: list[str]) -> None
     if any(pair.partition("=")[0].strip() == "name" for pair in pairs):
         return
     recipe_or_user_error(lambda: with_set(*pairs))
+
+
+def test_a_part_may_be_handed_in_as_the_value_that_it_is() -> None:
+    base = recipe("custom_resnet")
+    assert recipe("custom_resnet", schedule=base.schedule, data=base.data) == base
+    with pytest.raises(UserError, match="lr_mx"):
+        recipe("custom_resnet", schedule=type(base.schedule)(name="one_cycle", lr_mx=1))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .. import registry
 from ..errors import UserError, suggestion
@@ -124,7 +124,8 @@ def _is_file(path: Path) -> bool:
 def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = base.model_dump() if isinstance(base, Recipe) else dict(base)
     flat: dict[str, Any] = {}
-    for key, value in changes.items():
+    for key, part in changes.items():
+        value = part.model_dump() if isinstance(part, BaseModel) else part
         flat.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value})
     for kind in COMPONENTS:
         _rename(kind, values, flat)
