@@ -96,7 +96,9 @@ def our_steps(settings: Settings, images: Dataset, net: nn.Module, steps: int, w
         "evaluate_every": 0,
     }
     with tempfile.TemporaryDirectory() as folder, StepClock(net, warmup) as clock:
-        onecycle.train("custom_resnet", model=net, data=images, out=Path(folder) / "run", device="cpu", **changes)
+        silent = onecycle.Observer()
+        out = Path(folder) / "run"
+        onecycle.train("custom_resnet", model=net, data=images, out=out, device="cpu", observer=silent, **changes)
     return clock.seconds
 
 
