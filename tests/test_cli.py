@@ -17,7 +17,7 @@ import yaml
 from cifar_files import write_cifar10
 from PIL import Image
 
-from onecycle import cli, registry
+from onecycle import Stopped, cli, registry, training
 from onecycle.files import read_csv
 from onecycle.run import Run
 
@@ -32,6 +32,11 @@ def call(*arguments: str) -> int:
     code = left.value.code
     assert isinstance(code, int)
     return code
+
+
+def stop(training_under_way: object, epoch: int) -> None:
+    """In the place of an evaluation: what a signal in the midst of it does."""
+    raise Stopped("stopped", signal.SIGINT)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -169,6 +174,19 @@ def test_out_that_exists_and_resume_of_another_recipe(tmp_path: Path, capsys: py
     assert "keeps its data.batch_size" in refused(capsys, "train", "digits", "--resume", str(out))
     for arguments in (["--resume", str(out)], ["digits", "--resume", str(out), *TINY]):
         assert call("train", *arguments) == 0  # it has ended: nothing to do, nothing lost
+
+
+def test_a_resumed_run_finds_its_data_again(
+    cifar_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ONECYCLE_DATA", raising=False)
+    monkeypatch.setattr(training._Training, "evaluate_epoch", stop)
+    out = tmp_path / "run"
+    assert call("train", "custom_resnet", "--data-dir", str(cifar_folder), "--out", str(out), *TINY) == 130
+    monkeypatch.undo()
+    monkeypatch.delenv("ONECYCLE_DATA", raising=False)
+    assert call("train", "--resume", str(out)) == 0
+    assert Run.open(out).summary["test"]["images"] == 20
 
 
 def test_a_damaged_batch_file_is_named(cifar_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,10 @@ def train(
     resolved = resolve(wanted, sets, chosen)
     net = net or build_net(resolved, len(sets.train.classes))
     rehearse(resolved, net, sets)
-    run = Run.create(None if out is None else Path(out), resolved, environment(chosen) | _fingerprints(sets))
+    described = environment(chosen) | _fingerprints(sets)
+    if data_dir is not None:  # so that the run can be resumed without naming it again
+        described["data_dir"] = str(Path(data_dir).absolute())
+    run = Run.create(None if out is None else Path(out), resolved, described)
     training.train(resolved, net, sets, run, device=chosen, observer=observer or TerminalObserver())
     draw(run)
     return run
@@ -68,9 +71,10 @@ def resume(
 ) -> Run:
     """Go on with a stopped training and return its finished run; on a CPU bit for bit as if it never was.
 
-    `changes`, dotted, may touch learning rates, checkpoints and precision alone. A run that has ended is returned as it
-    is. Raises UserError where the folder is no run, where `name` is given and is not the recipe it began with, or where
-    the images are not those it began with.
+    `changes`, dotted, may touch learning rates, checkpoints and precision alone; the data are looked for where they
+    were unless `data_dir` says otherwise. A run that has ended is returned as it is. Raises UserError where the folder
+    is no run, where `name` is given and is not the recipe it began with, or where the images are not those it began
+    with.
     """
     run = Run.open(Path(path))
     stored = run.recipe
@@ -91,7 +95,7 @@ def resume(
         draw(run)
         return run
     chosen = resolve_device(device)
-    sets = split(wanted, dataset or load_data(wanted, data_dir))
+    sets = split(wanted, dataset or load_data(wanted, data_dir or run.environment.get("data_dir")))
     for key, value in _fingerprints(sets).items():
         if run.environment.get(key) != value:
             raise UserError(f"{path}: the images are not those that the run began with ({key} differs)")
