@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import torch
 from .errors import UserError
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
 
 
 def resolve_device(name: str) -> torch.device:
@@ -67,6 +71,29 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what was asked of it, so that a host clock read next is right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def reused_memory(device: torch.device) -> Iterator[None]:
+    """While this is open, memory that the process frees stays its own and is given out again.
+
+    Left to itself, glibc returns every large tensor to the system and gets a new one, page by page: a third of a
+    step's time on two cores. Does nothing on a GPU, whose allocator in PyTorch works this way, nor without glibc.
+    """
+    libc = ctypes.CDLL(None) if device.type == "cpu" and platform.libc_ver()[0] == "glibc" else None
+    if libc is None:
+        yield
+        return
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        # What glibc's own adaptation of these settings comes to at most.
+        libc.mallopt(_M_MMAP_MAX, 65_536)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        libc.malloc_trim(0)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

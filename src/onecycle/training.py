@@ -20,7 +20,7 @@ from . import optim
 from .data import Batch, ImageSet
 from .errors import Stopped, TrainingFailed, UserError
 from .evaluation import accuracy, cross_entropy, predict_logits
-from .hardware import autocast, device_name, synchronize
+from .hardware import autocast, device_name, reused_memory, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
 from .preparation import Sets, build_loader, build_schedule
@@ -50,7 +50,7 @@ def train(
     no longer finite.
     """
     forked = [device] if device.type == "cuda" else []
-    with run.locked(), stop_on_signals() as stop, torch.random.fork_rng(forked):
+    with run.locked(), stop_on_signals() as stop, torch.random.fork_rng(forked), reused_memory(device):
         training = _Training(recipe, net, sets, run, device, observer, stop)
         try:
             if resumed_on is not None:
