@@ -13,19 +13,18 @@ that are not in the table have not been run yet.
 from __future__ import annotations
 
 import argparse
-import functools
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from measuring.hardware import hardware_slug
+from measuring.held_out import held_out_data
 
 import onecycle
 from onecycle.files import write_csv
 from onecycle.hardware import resolve_device
 
 RESULTS = Path(__file__).parent / "results"
-HELD_OUT_IMAGES = 5000
 BASE: dict[str, Any] = {
     "evaluate_every": 0,
     "augment.padding": "reflect",
@@ -91,14 +90,6 @@ def train(folder: Path, changes: dict[str, Any]) -> None:
         onecycle.resume(folder, data=held_out_data())
     else:
         onecycle.train("custom_resnet", data=held_out_data(), out=folder, **{**BASE, **changes})
-
-
-@functools.cache
-def held_out_data() -> onecycle.Dataset:
-    """CIFAR-10's training set in two parts; the test set is left behind."""
-    images = onecycle.data.cifar10().train
-    held_out, rest = onecycle.data.stratified_split(images.labels, HELD_OUT_IMAGES, seed=0)
-    return onecycle.Dataset(train=images.subset(rest), test=images.subset(held_out))
 
 
 def is_done(folder: Path) -> bool:

@@ -13,8 +13,9 @@ import torchinfo
 from torch import Tensor, nn
 
 from onecycle.errors import UserError
-from onecycle.models import custom_resnet
+from onecycle.models import compact, custom_resnet
 from onecycle.models.custom_resnet import ConvBlock, Residual
+from onecycle.models.norms import Norms
 from onecycle.models.summary import LayerRow, Summary, render, summarize
 
 # --- the custom ResNet -------------------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ def test_the_pool_is_max_pool_4_at_32_pixels() -> None:
 
 
 def test_residual_adds_its_input_and_leaves_it_alone() -> None:
-    blocks = [ConvBlock(4, 4, False, 0.1, 1e-5).eval() for _ in range(2)]
+    blocks = [ConvBlock(4, 4, Norms()).eval() for _ in range(2)]
     x = torch.randn(2, 4, 8, 8)
     before = x.clone()
     with torch.no_grad():
@@ -174,6 +175,13 @@ def frozen_first() -> nn.Module:
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "custom resnet": (lambda: custom_resnet(10), (3, 32, 32)),
     "custom resnet, 64 pixels": (lambda: custom_resnet(3), (3, 64, 64)),
+    "custom resnet, other options": (
+        lambda: custom_resnet(
+            10, norm="group", order="conv-norm-relu-pool", block_dropout=0.1, linear_bias=False, log_softmax=True
+        ),
+        (3, 32, 32),
+    ),
+    "compact": (lambda: compact(10), (3, 32, 32)),
     "grouped conv": (lambda: nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 6, 1, bias=False)), (4, 9, 7)),
     "depthwise conv": (lambda: nn.Sequential(nn.Conv2d(6, 6, 5, padding=2, groups=6), nn.GELU()), (6, 8, 8)),
     "dilated conv": (lambda: nn.Conv2d(3, 5, 3, dilation=2), (3, 11, 12)),

@@ -25,6 +25,10 @@ OPTIONS: dict[str, Any] = {
     "flip": "random",
     "cutout": 8,
     "cutout_probability": 0.5,
+    "shift": 0.1,
+    "scale": 0.2,
+    "rotate": 30.0,
+    "affine_probability": 0.5,
 }
 NAMES = [field.name for field in fields(EpochPlan)]
 
@@ -73,7 +77,7 @@ def test_another_seed_or_epoch_gives_another_plan_in_every_part(one: tuple[int, 
 
 
 def test_no_two_purposes_draw_the_same_numbers() -> None:
-    purposes = ["order", "crop", "flip", "cutout", "cutout_choice", "split", "net"]
+    purposes = ["order", "crop", "flip", "cutout", "cutout_choice", "split", "net", "affine", "affine_choice"]
     drawn = {
         tuple(generator(seed, epoch, purpose).integers(0, 2**62, 4))  # type: ignore[arg-type]
         for seed in range(3)
@@ -120,6 +124,9 @@ def test_a_plan_is_the_same_in_another_process(hash_seed: str) -> None:
         ({"crop_padding": 0}, {"crop_yx"}),
         ({"flip": "none"}, {"flip"}),
         ({"image_size": 64}, {"cutout_yx"}),
+        ({"shift": 0.0}, {"affine"}),
+        ({"affine_probability": 0.0}, {"affine"}),
+        ({"shift": 0.0, "scale": 0.0, "rotate": 0.0}, {"affine"}),
     ],
     ids=str,
 )
@@ -205,7 +212,8 @@ def test_cutout_is_as_likely_as_asked(probability: float) -> None:
 
 def test_choices_are_independent_of_each_other() -> None:
     made = plan(6, 0, samples=20_000)
-    columns = np.column_stack([made.order, made.crop_yx, made.flip, made.cutout_yx, made.cutout]).astype(float)
+    parts = [made.order, made.crop_yx, made.flip, made.cutout_yx, made.cutout, made.affine]
+    columns = np.column_stack(parts).astype(float)
     correlations = np.corrcoef(columns.T) - np.eye(columns.shape[1])
     assert np.abs(correlations).max() < 0.03
 

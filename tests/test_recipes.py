@@ -109,7 +109,10 @@ def test_the_keys_are_those_of_the_contract() -> None:
         "ema",
         "tta",
     } <= set(stored)
-    assert {"crop_padding", "padding", "flip", "cutout", "cutout_probability"} == set(stored["augment"])
+    assert set(stored["augment"]) == {
+        *("crop_padding", "padding", "flip", "cutout", "cutout_probability"),
+        *("shift", "scale", "rotate", "affine_probability"),
+    }
     assert stored["checkpoint"] == {"every_seconds": 300}
     assert {"name", "image_size", "batch_size", "drop_last", "val_fraction", "split_seed", "train_limit"} <= set(
         stored["data"]
@@ -246,6 +249,14 @@ def test_an_option_that_only_the_old_component_has_is_refused_where_it_is_set() 
         ("augment.cutout=33", ["augment.cutout 33", "at most data.image_size, 32"]),
         ("augment.cutout_probability=1.5", ["augment.cutout_probability", "1.5"]),
         ("augment.crop_padding=-1", ["augment.crop_padding", "-1"]),
+        ("augment.shift=1.1", ["augment.shift", "1.1", "less than or equal to 1"]),
+        ("augment.scale=1", ["augment.scale", "1", "less than 1"]),
+        ("augment.rotate=181", ["augment.rotate", "181", "180"]),
+        ("augment.rotat=3", ["augment.rotat", "did you mean 'rotate'"]),
+        ("augment.affine_probability=1.5", ["augment.affine_probability", "1.5"]),
+        ("model.norm=batchnorm", ["model.norm", "'batchnorm'", "did you mean 'batch'"]),
+        ("model.order=conv-relu", ["model.order", "conv-pool-relu-norm"]),
+        ("model.block_dropout=1", ["model.block_dropout", "1", "less than 1"]),
         ("augment=3", ["augment", "3"]),
         ("schedule=one_cycle", ["schedule", "'one_cycle'"]),
         ("schedule.name=[one_cycle]", ["schedule.name"]),

@@ -9,13 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import data, models
-    from .api import load, preview, resume, train
+    from . import data, lr_range, models, plots
+    from .api import describe_data, fetch, find_lr, load, preview, resume, summarize_net, train
     from .data import Dataset, ImageSet
     from .errors import OnecycleError, Stopped, TrainingFailed, UserError
     from .observer import Observer, Progress
-    from .progress import TerminalObserver
+    from .progress import NotebookObserver, TerminalObserver
     from .recipes import Recipe, recipe
+    from .registry import names, register
     from .run import Run
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOME_OF = {
     "Dataset": "data",
     "ImageSet": "data",
+    "NotebookObserver": "progress",
     "Observer": "observer",
     "OnecycleError": "errors",
     "Progress": "observer",
@@ -32,16 +34,23 @@ _HOME_OF = {
     "TerminalObserver": "progress",
     "TrainingFailed": "errors",
     "UserError": "errors",
+    "describe_data": "api",
+    "fetch": "api",
+    "find_lr": "api",
     "load": "api",
+    "names": "registry",
     "preview": "api",
     "recipe": "recipes",
+    "register": "registry",
     "resume": "api",
+    "summarize_net": "api",
     "train": "api",
 }
-_MODULES = ("data", "models")
+_MODULES = ("data", "lr_range", "models", "plots")
 __all__ = [
     "Dataset",
     "ImageSet",
+    "NotebookObserver",
     "Observer",
     "OnecycleError",
     "Progress",
@@ -52,11 +61,19 @@ __all__ = [
     "TrainingFailed",
     "UserError",
     "data",
+    "describe_data",
+    "fetch",
+    "find_lr",
     "load",
+    "lr_range",
     "models",
+    "names",
+    "plots",
     "preview",
     "recipe",
+    "register",
     "resume",
+    "summarize_net",
     "train",
 ]
 

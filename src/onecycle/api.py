@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from . import plots, registry, training
+from . import lr_range, plots, registry, training
 from .data import Augmentation, Dataset, ImageSet, Loader
-from .errors import UserError
+from .data import fetch as fetching
+from .errors import UserError, suggestion
 from .hardware import environment, resolve_device
+from .lr_range import LrRange
 from .models.summary import Summary, summarize
 from .observer import Observer
-from .preparation import Sets, as_dataset, build_net, load_data, rehearse, resolve, split
-from .progress import TerminalObserver
-from .recipes import OWN, Component, Recipe, checked, differences, recipe
+from .preparation import Sets, as_dataset, build_net, load_data, rehearse, resolve, split, with_rates
+from .progress import default_observer, download_progress, step_progress
+from .recipes import OWN, Component, Recipe, checked, differences, flatten, recipe
 from .run import Run
+from .schedule import rates_to_find
 
 _OF_RESUMING = ("schedule.lr", "schedule.knots", "checkpoint.", "precision")  # what a resumed run may change
 
@@ -40,8 +43,9 @@ def train(
 
     `name` is a shipped recipe, a YAML file or a Recipe; `changes` are as for `onecycle.recipe`. `model` and `data` take
     one's own net and images, or a name or keys as the recipe has them; a single ImageSet is split, a stratified fifth
-    of it tests. `out` is the run's folder, which must not exist. Progress goes to stderr unless an `observer` takes it;
-    `onecycle.Observer()` is silent. Raises UserError where something cannot work, before anything is written.
+    of it tests. `out` is the run's folder, which must not exist. Progress goes to stderr, or to the cell of a
+    notebook, unless an `observer` takes it; `onecycle.Observer()` is silent. Where the schedule says "find", a range
+    test comes first, and is kept in the run. Raises UserError where something cannot work, before anything is written.
     """
     wanted, net, dataset = _with_own(recipe(name, **changes), model, data)
     chosen = resolve_device(device)
@@ -49,11 +53,18 @@ def train(
     resolved = resolve(wanted, sets, chosen)
     net = net or build_net(resolved, len(sets.train.classes))
     rehearse(resolved, net, sets)
+    Run.check_unused(out)
+    found = None
+    if rates_to_find(resolved.schedule.options):
+        found = _find(resolved, sets, chosen, net if wanted.model.name.startswith(OWN) else None)
+        resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
     described = environment(chosen) | _fingerprints(sets)
     if data_dir is not None:  # so that the run can be resumed without naming it again
         described["data_dir"] = str(Path(data_dir).absolute())
     run = Run.create(None if out is None else Path(out), resolved, described)
-    training.train(resolved, net, sets, run, device=chosen, observer=observer or TerminalObserver())
+    if found:
+        _keep(run, found)
+    training.train(resolved, net, sets, run, device=chosen, observer=observer or default_observer())
     draw(run)
     return run
 
@@ -78,6 +89,9 @@ def resume(
     """
     run = Run.open(Path(path))
     stored = run.recipe
+    for key, value in flatten(dict(changes or {})).items():
+        if value == "find":
+            raise UserError(f"{key} find: a resumed run has begun with {_rate_of(stored, key)}; name a number instead")
     wanted, net, dataset = _with_own(recipe(stored if name is None else name, **(changes or {})), model, data)
     wanted = _as_resolved(wanted, stored)
     if wanted.name != stored.name:
@@ -103,7 +117,7 @@ def resume(
     net = net or build_net(resolved, len(sets.train.classes))
     rehearse(resolved, net, sets)
     went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
-    watcher = observer or TerminalObserver()
+    watcher = observer or default_observer()
     training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on)
     draw(run)
     return run
@@ -114,9 +128,76 @@ def load(path: str | Path) -> Run:
     return Run.open(Path(path))
 
 
+def find_lr(
+    name: str | Path | Recipe,
+    *,
+    model: nn.Module | str | Mapping[str, Any] | None = None,
+    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    sweeps: int = lr_range.SWEEPS,
+    steps: int = lr_range.STEPS,
+    lr_start: float | None = None,
+    lr_end: float | None = None,
+    rule: str = lr_range.RULE,
+    rule_min: str = lr_range.RULE_MIN,
+    **changes: Any,
+) -> LrRange:
+    """Find lr_min and lr_max for a recipe by a learning-rate range test; see `onecycle.lr_range`.
+
+    `name`, `model`, `data` and `changes` are as for `train`. Each of the `sweeps` trains a copy of the net for `steps`
+    steps while the rate rises from `lr_start` to `lr_end`, by default a range that suits the optimiser. With `out`, a
+    folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that has the
+    rates. Raises UserError where a sweep is impossible, or shows nothing.
+    """
+    wanted, net, dataset = _with_own(recipe(name, **changes), model, data)
+    chosen = resolve_device(device)
+    sets = split(wanted, dataset or load_data(wanted, data_dir))
+    resolved = resolve(wanted, sets, chosen)
+    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
+    Run.check_unused(out)
+    found = _find(
+        resolved,
+        sets,
+        chosen,
+        net,
+        sweeps=sweeps,
+        steps=steps,
+        lr_start=lr_start,
+        lr_end=lr_end,
+        rule=rule,
+        rule_min=rule_min,
+    )
+    if out is not None:
+        rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
+        run = Run.create(Path(out), resolved.evolve(schedule=rates), environment(chosen) | _fingerprints(sets))
+        _keep(run, found)
+    return found
+
+
 def summarize_net(name: str, *, num_classes: int = 10, image_size: int = 32, batch_size: int = 1) -> Summary:
     """The layer table of a registered net."""
     return summarize(registry.load("model", name)(num_classes), (batch_size, 3, image_size, image_size))
+
+
+def fetch(
+    name: str = "cifar10",
+    *,
+    data_dir: str | Path | None = None,
+    mirrors: Sequence[str] = (),
+    timeout_s: float = 30.0,
+) -> Path:
+    """Download and verify a data set's archive unless it is there, going on where an earlier try was cut off.
+
+    It goes to `data_dir`, else where ONECYCLE_DATA points, else into the user's cache. `mirrors` are tried first;
+    `timeout_s` bounds each wait for the network. Raises UserError where the set is unknown, or no mirror gave it.
+    """
+    if name not in fetching.ARCHIVES:
+        raise UserError(f"data set {name!r} cannot be fetched; {suggestion(name, fetching.ARCHIVES)}")
+    archive, target = fetching.ARCHIVES[name], fetching.data_folder(None if data_dir is None else Path(data_dir))
+    with download_progress(name) as report:
+        return fetching.fetch(archive, target, mirrors=[*mirrors, *archive.urls], timeout_s=timeout_s, progress=report)
 
 
 def describe_data(images: ImageSet) -> dict[str, Any]:
@@ -132,6 +213,19 @@ def describe_data(images: ImageSet) -> dict[str, Any]:
     }
 
 
+@overload
+def preview(
+    name: str | Path | Recipe,
+    *,
+    out: None = None,
+    samples: int = 10,
+    epochs: int = 8,
+    data_dir: str | Path | None = None,
+    **changes: Any,
+) -> plots.Figure: ...
+
+
+@overload
 def preview(
     name: str | Path | Recipe,
     *,
@@ -140,8 +234,22 @@ def preview(
     epochs: int = 8,
     data_dir: str | Path | None = None,
     **changes: Any,
-) -> Path:
-    """Draw training images, one a class in turn, beside what the recipe makes of each in its first epochs."""
+) -> Path: ...
+
+
+def preview(
+    name: str | Path | Recipe,
+    *,
+    out: str | Path | None = None,
+    samples: int = 10,
+    epochs: int = 8,
+    data_dir: str | Path | None = None,
+    **changes: Any,
+) -> plots.Figure | Path:
+    """Draw training images, one a class in turn, beside what the recipe makes of each in its first epochs.
+
+    The figure is returned, or with `out` written there, and the path is returned.
+    """
     wanted = recipe(name, **changes)
     images = split(wanted, load_data(wanted, data_dir)).train
     subset = images.subset(_classes_in_turn(images.labels, samples))
@@ -165,15 +273,12 @@ def preview(
         [images.classes[label] for label in subset.labels],
         f"{wanted.name}: what the net sees in epochs 1 to {epochs}",
     )
-    return plots.save(figure, Path(out))
+    return figure if out is None else plots.save(figure, Path(out))
 
 
 def draw(run: Run) -> list[Path]:
     """Draw the run's curves into its plots folder. Raises UserError where its metrics or steps are gone."""
-    if not run.metrics() or not run.steps():
-        raise UserError(f"{run.path}: metrics.csv or steps.csv is missing or empty; there is nothing to draw")
-    title = f"{run.recipe.name} on {run.recipe.data.name}, seed {run.recipe.seed}"
-    return [plots.save(plots.curves(run.metrics(), run.steps(), title), run.plots / "curves.png")]
+    return [plots.save(plots.curves(run), run.plots / "curves.png")]
 
 
 def _with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module | None, Dataset | None]:
@@ -192,15 +297,39 @@ def _with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module 
     return checked(wanted, wanted.name), net, dataset
 
 
+def _find(recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, **options: Any) -> LrRange:
+    """The range test, with its progress."""
+    with step_progress("learning-rate range test") as say:
+        return lr_range.find(
+            recipe,
+            sets,
+            device=device,
+            net=net,
+            on_step=lambda done, total, lr, loss: say(done, total, f"lr {lr:.2e}  loss {loss:.3f}"),
+            **options,
+        )
+
+
+def _keep(run: Run, found: LrRange) -> None:
+    """Store a range test in a run."""
+    run.write_lr_range(found.to_dict())
+    plots.save(plots.lr_range(found), run.plots / "lr_range.png")
+
+
 def _as_resolved(wanted: Recipe, stored: Recipe) -> Recipe:
-    """Put the stored recipe's precision and statistics where `wanted` leaves them open."""
+    """Put the stored recipe's precision, statistics and learning rates where `wanted` leaves them open."""
     mean, std = stored.data.mean, stored.data.std
     statistics = {
         "mean": mean if wanted.data.mean == "auto" else wanted.data.mean,
         "std": std if wanted.data.std == "auto" else wanted.data.std,
     }
     precision = stored.precision if wanted.precision == "auto" else wanted.precision
-    return wanted.evolve(precision=precision, data=statistics)
+    found = {key: stored.schedule.options.get(key) for key in rates_to_find(wanted.schedule.options)}
+    return wanted.evolve(precision=precision, data=statistics, schedule=found)
+
+
+def _rate_of(stored: Recipe, key: str) -> Any:
+    return stored.schedule.options.get(key.removeprefix("schedule."), "another schedule")
 
 
 def _fingerprints(sets: Sets) -> dict[str, str]:

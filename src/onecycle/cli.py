@@ -80,6 +80,56 @@ def train(
     _report_end(run, as_json)
 
 
+@app.command("find-lr")
+def find_lr(
+    recipe: RecipeArgument,
+    data: Annotated[str | None, typer.Option(help="Short for --set data.name=...")] = None,
+    data_dir: DataDirOption = None,
+    changes: SetOption = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set seed=...; of the first sweep.")] = None,
+    sweeps: Annotated[int, typer.Option(help="Sweeps, each with a seed and a range of its own.")] = 3,
+    steps: Annotated[int, typer.Option(help="Steps of a sweep.")] = 100,
+    lr_start: Annotated[
+        float | None, typer.Option(help="The lowest rate; by default one that suits the optimizer.")
+    ] = None,
+    lr_end: Annotated[float | None, typer.Option(help="The highest rate.")] = None,
+    rule: Annotated[str, typer.Option(help="Of lr_max: slowing, steepest, valley or minimum/10.")] = "slowing",
+    rule_min: Annotated[str, typer.Option(help="Of lr_min: onset.")] = "onset",
+    out: Annotated[Path | None, typer.Option(help="The folder for the result; it must not exist.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Find lr_min and lr_max by a learning-rate range test."""
+    from .recipes import assignments
+    from .recipes import recipe as read
+
+    asked = assignments(changes or [])
+    asked |= {key: value for key, value in (("data.name", data), ("seed", seed)) if value is not None}
+    wanted = read(recipe, **asked)
+    from . import api
+    from .run import Run
+
+    folder = out or Run.new_path(f"{wanted.name}_find-lr")
+    found = api.find_lr(
+        wanted,
+        data_dir=data_dir,
+        out=folder,
+        device=device,
+        sweeps=sweeps,
+        steps=steps,
+        lr_start=lr_start,
+        lr_end=lr_end,
+        rule=rule,
+        rule_min=rule_min,
+    )
+    if as_json:
+        typer.echo(json.dumps({"run": str(folder), **found.to_dict()}, indent=2))
+        return
+    from .progress import print_lr_range
+
+    print_lr_range(found, folder)
+
+
 @recipes_app.callback(invoke_without_command=True)
 def recipes(context: typer.Context) -> None:
     """List the shipped recipes."""
@@ -134,16 +184,10 @@ def data_fetch(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before the next address.")] = 30.0,
 ) -> None:
     """Download and verify a data set; goes on where an earlier try was cut off."""
-    from .data import fetch
-    from .progress import download_progress
+    from . import api
 
-    if name not in fetch.ARCHIVES:
-        raise UserError(f"data set {name!r} cannot be fetched; {suggestion(name, fetch.ARCHIVES)}")
-    archive, target = fetch.ARCHIVES[name], fetch.data_folder(data_dir)
-    mirrors = [*(mirror or []), *archive.urls]
-    with download_progress(name) as report:
-        path = fetch.fetch(archive, target, mirrors=mirrors, timeout_s=timeout, progress=report)
-    typer.echo(f"{path}: whole and verified; train with: onecycle train custom_resnet --data-dir {target}")
+    path = api.fetch(name, data_dir=data_dir, mirrors=mirror or [], timeout_s=timeout)
+    typer.echo(f"{path}: whole and verified; train with: onecycle train custom_resnet --data-dir {path.parent}")
 
 
 @data_app.command("info")

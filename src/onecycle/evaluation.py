@@ -1,16 +1,25 @@
-"""Predict once: a set's logits in float32, from which every metric is read."""
+"""Predict once: a set's logits in float32, from which every metric is read.
+
+Tensors where a net is at work; NumPy arrays where a run's stored logits are read: logits_nk is float [n, classes],
+labels int64 [n].
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .data import Loader
 
 Forward = Callable[[Tensor], Tensor]
+Logits = NDArray[np.float32]
+Labels = NDArray[np.int64]
 
 
 def predict_logits(
@@ -62,3 +71,53 @@ def with_tta(forward: Forward, tta: str) -> Forward:
         return mirrored(images) / 2 + (mirrored(corners[0]) + mirrored(corners[1])) / 4
 
     return {"none": forward, "flip": mirrored, "flip_shift": shifted}[tta]
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Misclassified images, the most confident mistake first; an array [m] each.
+
+    `index` is an image's place in the set; `true` and `predicted` are classes, and the probabilities those of the two.
+    """
+
+    index: Labels
+    true: Labels
+    predicted: Labels
+    true_probability: NDArray[np.float64]
+    predicted_probability: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def probabilities(logits_nk: Logits) -> NDArray[np.float64]:
+    """The softmax of each row, in float64."""
+    shifted = logits_nk.astype(np.float64) - logits_nk.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def confusion_matrix(logits_nk: Logits, labels: Labels) -> NDArray[np.int64]:
+    """Counts [true class, predicted class]: row sums are the images of a class, the diagonal what is right."""
+    classes = logits_nk.shape[1]
+    pairs = labels * classes + logits_nk.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_accuracy(confusion: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Images of each class [classes], and the fraction of them that is right; NaN where there are none."""
+    counts = confusion.sum(axis=1)
+    right = confusion.diagonal().astype(np.float64)
+    return counts, np.divide(right, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+def mistakes(logits_nk: Logits, labels: Labels) -> Mistakes:
+    """The images whose largest logit is not the label's, by falling probability of the wrong answer."""
+    predicted = logits_nk.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    chances = probabilities(logits_nk[wrong])
+    rows = np.arange(len(wrong))
+    of_predicted, of_true = chances[rows, predicted[wrong]], chances[rows, labels[wrong]]
+    order = np.argsort(-of_predicted, kind="stable")
+    index = wrong[order]
+    return Mistakes(index, labels[index], predicted[index], of_true[order], of_predicted[order])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .data import Augmentation, Dataset, ImageSet, Loader, stratified_split
 from .errors import UserError
 from .hardware import AUTOCAST_DTYPES, resolve_precision
 from .recipes import OWN, Recipe, checked
-from .schedule import Schedule
+from .schedule import Schedule, provisional, rates_to_find
 
 TEST_SHARE = 5  # of a set that comes in one piece, one image in so many is for testing
 
@@ -112,14 +113,22 @@ def build_loader(recipe: Recipe, images: ImageSet, device: torch.device, *, trai
     )
 
 
-def build_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
-    """The recipe's learning rate as a function of the optimiser step."""
-    schedule: Schedule = registry.load("schedule", recipe.schedule.name)(steps_per_epoch, **recipe.schedule.options)
+def build_schedule(recipe: Recipe, steps_per_epoch: int, options: Mapping[str, Any] | None = None) -> Schedule:
+    """The recipe's learning rate as a function of the optimiser step; with `options`, these instead of its own."""
+    build = registry.load("schedule", recipe.schedule.name)
+    schedule: Schedule = build(steps_per_epoch, **(recipe.schedule.options if options is None else options))
     return schedule
 
 
+def with_rates(recipe: Recipe, *, lr_min: float, lr_max: float) -> Recipe:
+    """The recipe with these numbers where it says "find". Raises UserError where they contradict its other rates."""
+    found = {"lr_min": lr_min, "lr_max": lr_max}
+    rates = {key: found[key] for key in rates_to_find(recipe.schedule.options)}
+    return checked(recipe.evolve(schedule=rates), f"{recipe.name} with the rates that were found")
+
+
 def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
-    """Raise UserError where the parts do not fit together, before anything is written."""
+    """Raise UserError where the parts do not fit together, before anything is written; rates may be still to find."""
     loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
-    build_schedule(recipe, len(loader))
+    build_schedule(recipe, len(loader), provisional(recipe.schedule.options))
     registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["order", "crop", "flip", "cutout", "cutout_choice", "split", "net"]
-_STREAMS: dict[str, int] = {
-    name: number for number, name in enumerate(("order", "crop", "flip", "cutout", "cutout_choice", "split", "net"))
-}
+Purpose = Literal["order", "crop", "flip", "cutout", "cutout_choice", "split", "net", "affine", "affine_choice"]
+# By its place in the list: what is new goes to the end, so that what was there keeps its numbers.
+_STREAMS: dict[str, int] = {name: number for number, name in enumerate(get_args(Purpose))}
 
 
 def generator(seed: int, epoch: int, purpose: Purpose) -> np.random.Generator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,28 @@ class Run:
         Raises UserError where the folder exists.
         """
         if path is None:
-            now = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-            path = _unused(Path("runs") / f"{now}_{recipe.name}_s{recipe.seed}")
+            path = cls.new_path(f"{recipe.name}_s{recipe.seed}")
         with disk_errors(path):
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
-                raise UserError(f"--out {path}: exists; name a new folder, or go on with --resume {path}") from None
+                raise _exists(path) from None
         run = cls(path)
         run.write_recipe(recipe)
         write_json(path / "environment.json", dict(environment))
         return run
+
+    @staticmethod
+    def new_path(label: str) -> Path:
+        """A folder that is not there yet: runs/TIME_LABEL."""
+        now = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        return _unused(Path("runs") / f"{now}_{label}")
+
+    @staticmethod
+    def check_unused(path: str | Path | None) -> None:
+        """Raise UserError where a folder of this name exists, before work is done that is to be kept in it."""
+        if path is not None and Path(path).exists():
+            raise _exists(Path(path))
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -112,9 +124,28 @@ class Run:
         return self._read_numbers("steps.csv")
 
     def predictions(self) -> dict[str, NDArray[Any]]:
-        """Logits [n, classes] in float32, labels and index [n] of the test set."""
-        with np.load(self.path / "predictions.npz", allow_pickle=False) as file:
-            return {name: file[name] for name in ("logits", "labels", "index")}
+        """Logits [n, classes] in float32, labels and index [n] of the test set.
+
+        Raises UserError where the file is missing or damaged; it is written when a training ends.
+        """
+        path = self.path / "predictions.npz"
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                return {name: file[name] for name in ("logits", "labels", "index")}
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; it is written when the training ends") from None
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: cannot be read, or is damaged ({error})") from None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes. Raises UserError where the training has not ended."""
+        if not (self.path / "model.json").exists():
+            raise UserError(f"{self.path / 'model.json'}: no such file; it is written when the training ends")
+        classes = self._read_object("model.json").get("classes")
+        if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
+            raise UserError(f"{self.path / 'model.json'}: damaged; it is not what was written")
+        return tuple(classes)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Store the resolved recipe."""
@@ -144,6 +175,10 @@ class Run:
                 write_csv(self.path / name, kept, list(kept[0]))  # in any case: a row may be cut short
             else:
                 (self.path / name).unlink(missing_ok=True)
+
+    def write_lr_range(self, found: Mapping[str, Any]) -> None:
+        """Store the sweeps of a range test and what was chosen."""
+        write_json(self.path / "lr_range.json", dict(found))
 
     def write_model(self, net: nn.Module, description: Mapping[str, Any]) -> None:
         """Store the final weights, and what is needed to build the net and feed it."""
@@ -194,6 +229,10 @@ class Run:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{self.path / name}: damaged; a value is no number ({error})") from None
+
+
+def _exists(path: Path) -> UserError:
+    return UserError(f"--out {path}: exists; name a new folder, or go on with --resume {path}")
 
 
 def _unused(path: Path) -> Path:

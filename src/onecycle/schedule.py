@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from .errors import UserError
 
 Schedule = Callable[[int], float]
+Rate = float | Literal["find"]  # "find": a learning-rate range test gives the number before the training begins
 
 MOST_EPOCHS = 1_000_000  # beyond any training; a number much larger would overflow once it is counted in steps
 
@@ -25,8 +26,8 @@ def one_cycle(
     *,
     epochs: int = 24,
     peak_epoch: float = 5,
-    lr_min: float,
-    lr_max: float,
+    lr_min: Rate = "find",
+    lr_max: Rate = "find",
     lr_final: float | Literal["lr_min"] = "lr_min",
     shape: Literal["linear", "cosine"] = "linear",
 ) -> Schedule:
@@ -36,6 +37,7 @@ def one_cycle(
     two phases for pct_start = peak_epoch / epochs and equal end points.
     Source: Smith and Topin, "Super-Convergence", https://arxiv.org/abs/1708.07120.
     """
+    lr_min, lr_max = _number("lr_min", lr_min), _number("lr_max", lr_max)
     final = lr_min if isinstance(lr_final, str) else lr_final
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max, lr_final=final)
     if 1 <= epochs <= MOST_EPOCHS and not 0 < peak_epoch < epochs:
@@ -87,8 +89,8 @@ def cyclic(
     steps_per_epoch: int,
     *,
     epochs: int,
-    lr_min: float,
-    lr_max: float,
+    lr_min: Rate = "find",
+    lr_max: Rate = "find",
     half_cycle_epochs: float = 2,
     mode: Literal["triangular", "triangular2"] = "triangular",
 ) -> Schedule:
@@ -96,6 +98,7 @@ def cyclic(
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", https://arxiv.org/abs/1506.01186.
     """
+    lr_min, lr_max = _number("lr_min", lr_min), _number("lr_max", lr_max)
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max)
     if not 0 < half_cycle_epochs <= MOST_EPOCHS:
         problems.append(f"schedule.half_cycle_epochs {half_cycle_epochs} is not above 0 and at most {MOST_EPOCHS}")
@@ -180,6 +183,23 @@ def plateau(
         problems.append(f"schedule.patience {patience} is negative; 0 or more")
     _raise(problems)
     return Plateau(lr, lr_min, factor, patience, threshold, monitor)
+
+
+def rates_to_find(options: Mapping[str, Any]) -> list[str]:
+    """Which of a schedule's options are still "find"."""
+    return [key for key, value in options.items() if value == "find"]
+
+
+def provisional(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with numbers in the place of "find" that contradict no others, so that these can be checked."""
+    numbers = {"lr_min": 0.0, "lr_max": math.inf}
+    return {**options, **{key: numbers[key] for key in rates_to_find(options)}}
+
+
+def _number(name: str, rate: Rate) -> float:
+    if isinstance(rate, str):
+        raise UserError(f"schedule.{name} is still to be found; onecycle.find_lr gives a number")
+    return rate
 
 
 def _between(start: float, end: float, share: float, shape: str) -> float:

@@ -1,18 +1,43 @@
-"""Crop, flip, normalisation and cutout of whole batches, on the device that trains.
+"""Shift-scale-rotate, crop, flip, normalisation and cutout of whole batches, on the device that trains.
 
-Shapes: b images of h x w pixels and 3 channels, [b, h, w, 3] throughout. Each step moves whole rows or pixels with
-`index_select`, which is many times faster on a CPU than broadcast masks, and asks nothing back from a GPU.
+Shapes: b images of h x w pixels and 3 channels, [b, h, w, 3] throughout. Each step but the first, which samples,
+moves whole rows or pixels with `index_select`, which is many times faster on a CPU than broadcast masks. None asks
+anything back from a GPU.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Padding = Literal["zeros", "reflect"]
+
+
+def shift_scale_rotate(images_nhwc: Tensor, affine: Tensor) -> Tensor:
+    """Turn, enlarge and shift each uint8 image, of 2 x 2 pixels or more, about its centre by its own `affine` [b, 4].
+
+    Its columns: the shift down and to the right as fractions of the height and of the width, the factor of the
+    enlargement, the angle in degrees, counterclockwise. One mapping an image, sampled once: between pixels bilinearly,
+    beyond the borders mirrored without repeating the edge (reflect-101), as albumentations' ShiftScaleRotate does by
+    default; rounded to uint8. An image whose row is (0, 0, 1, 0) comes back as it is.
+    """
+    _, h, w, _ = images_nhwc.shape
+    down, right, factor, angle = affine[:, :, None, None].unbind(1)
+    cos, sin = torch.cos(angle * (math.pi / 180)) / factor, torch.sin(angle * (math.pi / 180)) / factor
+    # From where an output pixel comes. Units are grid_sample's: -1 and 1 are the centres of the outermost pixels. Not
+    # by F.affine_grid: that is a matrix product, which torch.set_float32_matmul_precision may make too coarse.
+    y = torch.linspace(-1, 1, h, device=affine.device)[:, None] - down * (2 * h / (h - 1))
+    x = torch.linspace(-1, 1, w, device=affine.device) - right * (2 * w / (w - 1))
+    aspect = (h - 1) / (w - 1)
+    grid = torch.stack([cos * x - sin * aspect * y, sin / aspect * x + cos * y], dim=3)
+    pixels = images_nhwc.permute(0, 3, 1, 2).to(torch.float32)
+    sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    return sampled.permute(0, 2, 3, 1).round_().to(torch.uint8).contiguous()
 
 
 def random_crop(images_nhwc: Tensor, corner_yx: Tensor, padding: int, mode: Padding = "zeros") -> Tensor:
@@ -54,7 +79,7 @@ def cutout(images_nhwc: Tensor, corner_yx: Tensor, chosen: Tensor, side: int) ->
     """Set a square of `side` pixels at its own corner [b, 2] to 0, in place, in the images that are `chosen` [b].
 
     After normalisation 0 is the training set's mean. Source: DeVries and Taylor, https://arxiv.org/abs/1708.04552,
-    but with the whole square inside the image.
+    but with the whole square inside the image. This is also albumentations' CoarseDropout of one hole of a fixed size.
     """
     if side == 0:
         return images_nhwc

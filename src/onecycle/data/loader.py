@@ -20,13 +20,21 @@ from .plan import EpochPlan, Flip, plan_epoch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop, then flip, then cutout of `cutout` pixels a side (0: none); the recipe's `augment` part."""
+    """Shift-scale-rotate, then random crop, flip, and cutout of `cutout` pixels a side; the recipe's `augment` part.
+
+    With `affine_probability` an image is shifted by up to `shift` of its side, scaled by 1 plus or minus up to `scale`
+    and turned by up to `rotate` degrees, all at once. What is 0 is left out.
+    """
 
     crop_padding: int = 4
     padding: augment.Padding = "zeros"
     flip: Flip = "random"
     cutout: int = 8
     cutout_probability: float = 1.0
+    shift: float = 0.0
+    scale: float = 0.0
+    rotate: float = 0.0
+    affine_probability: float = 1.0
 
     def __post_init__(self) -> None:
         problems = [
@@ -35,8 +43,23 @@ class Augmentation:
             if getattr(self, key) not in allowed
         ]
         problems += [f"{key} is negative; 0 or more" for key in ("crop_padding", "cutout") if getattr(self, key) < 0]
+        problems += [
+            f"{key} {getattr(self, key)} is not allowed; 0 or more, {at_most}"
+            for key, holds, at_most in (
+                ("shift", 0 <= self.shift <= 1, "at most 1, the whole side"),
+                ("scale", 0 <= self.scale < 1, "less than 1"),
+                ("rotate", 0 <= self.rotate <= 180, "at most 180 degrees"),
+                ("affine_probability", 0 <= self.affine_probability <= 1, "at most 1"),
+            )
+            if not holds
+        ]
         if problems:
             raise UserError(*problems)
+
+    @property
+    def moves(self) -> bool:
+        """Whether there is anything to shift, scale or rotate."""
+        return self.affine_probability > 0 and any((self.shift, self.scale, self.rotate))
 
     def check_size(self, size: int) -> None:
         """Raise UserError where images of `size` pixels a side cannot be augmented so."""
@@ -44,6 +67,8 @@ class Augmentation:
             raise UserError(f"cutout {self.cutout} is larger than the images; at most {size}")
         if self.padding == "reflect" and self.crop_padding >= size:
             raise UserError(f"crop_padding {self.crop_padding} cannot be reflected; less than the {size} pixels")
+        if self.moves and size < 2:
+            raise UserError("images of one pixel cannot be shifted, scaled or rotated; at least 2 pixels a side")
 
 
 class Batch(NamedTuple):
@@ -117,6 +142,10 @@ class Loader:
             flip=a.flip,
             cutout=a.cutout,
             cutout_probability=a.cutout_probability,
+            shift=a.shift,
+            scale=a.scale,
+            rotate=a.rotate,
+            affine_probability=a.affine_probability,
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -125,7 +154,7 @@ class Loader:
         order = torch.from_numpy(plan.order).to(self._device)
         choices = [
             torch.from_numpy(choice).to(self._device)
-            for choice in (plan.crop_yx, plan.flip, plan.cutout_yx, plan.cutout)
+            for choice in (plan.affine, plan.crop_yx, plan.flip, plan.cutout_yx, plan.cutout)
         ]
         for batch in range(start, len(self)):
             index = order[batch * self.batch_size : (batch + 1) * self.batch_size]
@@ -136,10 +165,14 @@ class Loader:
         for index in torch.arange(self.samples, device=self._device).split(self.batch_size):
             yield self._finish(self._images_nhwc.index_select(0, index), index)
 
-    def _batch(self, index: Tensor, crop_yx: Tensor, flip: Tensor, cutout_yx: Tensor, chosen: Tensor) -> Batch:
+    def _batch(
+        self, index: Tensor, affine: Tensor, crop_yx: Tensor, flip: Tensor, cutout_yx: Tensor, chosen: Tensor
+    ) -> Batch:
         assert self._augmentation is not None
         a = self._augmentation
         images_nhwc = self._images_nhwc.index_select(0, index)
+        if a.moves:
+            images_nhwc = augment.shift_scale_rotate(images_nhwc, affine)
         images_nhwc = augment.random_crop(images_nhwc, crop_yx, a.crop_padding, a.padding)
         if a.flip != "none":
             images_nhwc = augment.flip_left_right(images_nhwc, flip)

@@ -23,7 +23,8 @@ class EpochPlan:
 
     order [N]: the samples in the order in which they are seen. crop_yx [N, 2]: the crop's corner in the padded image,
     0 to 2 x padding. flip [N]: whether the crop is mirrored. cutout_yx [N, 2]: the hole's corner. cutout [N]: whether
-    there is one.
+    there is one. affine [N, 4]: shift down and to the right, as fractions of the side, factor of the enlargement, and
+    angle in degrees; (0, 0, 1, 0) where nothing moves.
     """
 
     order: NDArray[np.int64]
@@ -31,6 +32,7 @@ class EpochPlan:
     flip: NDArray[np.bool_]
     cutout_yx: NDArray[np.int64]
     cutout: NDArray[np.bool_]
+    affine: NDArray[np.float32]
 
 
 def plan_epoch(
@@ -43,8 +45,12 @@ def plan_epoch(
     flip: Flip,
     cutout: int,
     cutout_probability: float,
+    shift: float = 0.0,
+    scale: float = 0.0,
+    rotate: float = 0.0,
+    affine_probability: float = 1.0,
 ) -> EpochPlan:
-    """Draw the plan of one epoch, counted from 0."""
+    """Draw the plan of one epoch, counted from 0; what each option means is told by the recipe's `augment` part."""
     corners = max(image_size - cutout, 0) + 1  # the hole lies wholly inside the image
     holes = generator(seed, epoch, "cutout_choice").random(samples) < cutout_probability
     return EpochPlan(
@@ -53,6 +59,7 @@ def plan_epoch(
         flip=_flips(seed, epoch, samples, flip),
         cutout_yx=generator(seed, epoch, "cutout").integers(0, corners, (samples, 2)),
         cutout=holes if cutout else np.zeros(samples, bool),
+        affine=_affines(seed, epoch, samples, (shift, shift, scale, rotate), affine_probability),
     )
 
 
@@ -65,3 +72,16 @@ def _flips(seed: int, epoch: int, samples: int, flip: Flip) -> NDArray[np.bool_]
     # a row show both sides. Source: airbench, https://arxiv.org/abs/2404.00498, section 3.6.
     first = generator(seed, 0, "flip").random(samples) < 0.5
     return first ^ (epoch % 2 == 1)
+
+
+def _affines(
+    seed: int, epoch: int, samples: int, limits: tuple[float, float, float, float], probability: float
+) -> NDArray[np.float32]:
+    """Each value uniform between its limit and the limit's negative, around that of no change."""
+    none = np.array([0, 0, 1, 0], np.float32)
+    if not any(limits):
+        return np.tile(none, (samples, 1))
+    drawn = generator(seed, epoch, "affine").uniform(-1, 1, (samples, 4)) * limits
+    chosen = generator(seed, epoch, "affine_choice").random(samples) < probability
+    affines: NDArray[np.float32] = none + drawn.astype(np.float32) * chosen[:, None]
+    return affines

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .. import registry
 from ..errors import UserError, suggestion
+from ..schedule import provisional
 from .schema import OWN, Loader, Recipe, annotation_at, fields_at, form, refuse_booleans
 
 COMPONENTS = ("model", "optimizer", "schedule")
@@ -197,7 +198,7 @@ def _refused_by_builder(builder: Callable[..., Any], filled: Mapping[str, Any], 
     if any(value is _REQUIRED for value in filled.values()):
         return []
     try:
-        builder(1, **filled)
+        builder(1, **provisional(filled))
     except UserError as error:
         return [line for line in error.problems if not any(re.search(rf"\b{key}\b", line) for key in refused)]
     return []

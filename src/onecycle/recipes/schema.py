@@ -73,13 +73,20 @@ class Data(_Part):
 
 
 class Augment(_Part):
-    """Random crop, then flip, then cutout; what each does is in `onecycle.data.augment`."""
+    """Shift-scale-rotate, then random crop, flip and cutout; what each does is in `onecycle.data.augment`.
+
+    The shift, the scale and the angle are drawn for each image and epoch, evenly from 0 plus or minus what stands here.
+    """
 
     crop_padding: int = Field(4, ge=0, le=64)
     padding: Literal["zeros", "reflect"] = "zeros"
     flip: Literal["random", "alternating", "none"] = "random"
     cutout: int = Field(8, ge=0)  # side in pixels; 0: none
     cutout_probability: float = Field(1.0, ge=0, le=1)
+    shift: float = Field(0.0, ge=0, le=1)  # as a fraction of the side, down and to the right each; 0: none
+    scale: float = Field(0.0, ge=0, lt=1)  # of 0.1: by a factor of 0.9 to 1.1; 0: none
+    rotate: float = Field(0.0, ge=0, le=180)  # degrees; 0: none
+    affine_probability: float = Field(1.0, ge=0, le=1)  # that an image is shifted, scaled and rotated at all
 
 
 class Component(BaseModel):

@@ -1,0 +1,183 @@
+"""The table of results, from the files of finished runs.
+
+    python benchmarks/results.py keep RUN [RUN ...]     copy the small files of finished runs into benchmarks/results
+    python benchmarks/results.py                        write docs/results.md and the table in the README anew
+
+A folder of results is named RECIPE_HARDWARE_sSEED. Every finished run of a recipe is kept and counted, with its final
+epoch; several seeds on one kind of hardware become one line, with mean, standard deviation and 95% interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import scipy.stats
+import yaml
+
+import onecycle
+from onecycle.files import read_json, write_text
+from onecycle.progress import duration
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+KEPT = ("summary.json", "metrics.csv", "environment.json", "recipe.yaml", "lr_range.json")
+BEGIN, END = "<!-- results: written by benchmarks/results.py -->", "<!-- end of results -->"
+
+# What the documents of the five course systems, and others, give for the same task.
+PUBLISHED = {
+    "eva6_s9_dropout": "90.05 last, 90.28 best",
+    "eva6_s9_sgd": "91.63",
+    "era_s10_package": "92.18",
+    "era1_s10_compact": "84.77",
+    "era_s12_lightning": "90.3",
+}
+ORDER = ("custom_resnet", *PUBLISHED)
+HEADER = ("recipe", "published", "measured", "runs", "parameters", "epochs", "training", "machine", "files")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A kept run: its folder and what its summary says."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+    @property
+    def group(self) -> tuple[int, str, str]:
+        """Runs of one group differ in their seed alone: place in the table, recipe, hardware."""
+        recipe = self.summary["recipe"]
+        place = ORDER.index(recipe) if recipe in ORDER else len(ORDER)
+        return place, recipe, self.summary["device"]
+
+
+def main() -> None:
+    """Keep runs, or write the tables."""
+    parser = argparse.ArgumentParser(description="Keep the results of runs, and tabulate them.")
+    commands = parser.add_subparsers(dest="command")
+    keeping = commands.add_parser("keep", help="copy the small files of finished runs into benchmarks/results")
+    keeping.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    arguments = parser.parse_args()
+    try:
+        for run in arguments.runs if arguments.command == "keep" else []:
+            print(f"kept {keep(onecycle.load(run)).relative_to(ROOT)}")
+    except onecycle.UserError as error:
+        parser.error(str(error))
+    for path, text in pages().items():
+        write_text(path, text)
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+def keep(run: onecycle.Run) -> Path:
+    """Copy a finished run's small files into the folder named after its recipe, hardware and seed."""
+    summary = run.summary
+    hardware = re.sub("[^a-z0-9]+", "-", summary["device"].lower()).strip("-")
+    folder = RESULTS / f"{summary['recipe']}_{hardware}_s{summary['seed']}"
+    folder.mkdir(exist_ok=True)
+    for name in KEPT:
+        if (run.path / name).exists():
+            shutil.copyfile(run.path / name, folder / name)
+    return folder
+
+
+def pages() -> dict[Path, str]:
+    """What docs/results.md and the README should hold."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return {
+        ROOT / "docs" / "results.md": _page(),
+        ROOT / "README.md": f"{before}{BEGIN}\n{table(kept(), Path())}\n{END}{after}",
+    }
+
+
+def kept() -> list[Result]:
+    """The kept runs, those of a group together, by seed."""
+    found = [Result(path.parent, read_json(path)) for path in RESULTS.glob("*/summary.json")]
+    return sorted(found, key=lambda one: (one.group, one.summary["seed"]))
+
+
+def table(results: Sequence[Result], beside: Path) -> str:
+    """A Markdown table with a line for each group; links are relative to the folder `beside`, from the root."""
+    groups: dict[Any, list[Result]] = {}
+    for one in results:
+        groups.setdefault(one.group, []).append(one)
+    lines = [HEADER, ("---",) * len(HEADER), *(_line(runs, beside) for runs in groups.values())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _page() -> str:
+    every = "\n".join(_run_line(one) for one in kept())
+    return f"""# Results
+
+Written by `python benchmarks/results.py` from the files in [benchmarks/results](../benchmarks/results); do not edit.
+Accuracy in percent of the whole test set after the final epoch, never of the best epoch. One run is called one run; the
+mean of several has its standard deviation and 95% interval beside it. Training time leaves out loading, evaluation and
+checkpoints.
+
+{table(kept(), Path("docs"))}
+
+"Published" is what the course systems' own documents report, mostly of one seed, at times of the best epoch.
+
+## Every run
+
+| recipe | seed | accuracy | loss | training | machine | command |
+|---|---|---|---|---|---|---|
+{every}
+"""
+
+
+def _line(runs: list[Result], beside: Path) -> tuple[str, ...]:
+    first = runs[0].summary
+    seconds = statistics.mean(one.summary["train_seconds"] for one in runs)
+    up = "../" * len(beside.parts)
+    links = [f"[s{one.summary['seed']}]({up}{one.folder.relative_to(ROOT).as_posix()})" for one in runs]
+    return (
+        f"`{first['recipe']}`",
+        PUBLISHED.get(first["recipe"], ""),
+        _accuracy([100 * one.summary["test"]["accuracy"] for one in runs]),
+        _count(runs),
+        f"{first['parameters']:,}",
+        str(first["epochs"]),
+        duration(seconds),
+        first["device"],
+        " ".join(links),
+    )
+
+
+def _accuracy(percents: list[float]) -> str:
+    if len(percents) == 1:
+        return f"{percents[0]:.2f}"
+    mean, deviation = statistics.mean(percents), statistics.stdev(percents)
+    half = scipy.stats.t.ppf(0.975, len(percents) - 1) * deviation / len(percents) ** 0.5
+    return f"{mean:.2f} (sd {deviation:.2f}, {mean - half:.2f} to {mean + half:.2f})"
+
+
+def _count(runs: list[Result]) -> str:
+    seeds = [str(one.summary["seed"]) for one in runs]
+    return f"one, seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)}, seeds {', '.join(seeds)}"
+
+
+def _run_line(one: Result) -> str:
+    summary, test = one.summary, one.summary["test"]
+    recipe = yaml.safe_load((one.folder / "recipe.yaml").read_text(encoding="utf-8"))
+    cells = (
+        f"`{summary['recipe']}`",
+        str(summary["seed"]),
+        f"{100 * test['accuracy']:.2f} of {test['images']:,}",
+        f"{test['loss']:.4f}",
+        duration(summary["train_seconds"]),
+        f"{summary['device']}, {recipe['precision']}",
+        f"`onecycle train {summary['recipe']} --seed {summary['seed']}`",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

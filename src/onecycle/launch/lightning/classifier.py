@@ -1,0 +1,273 @@
+"""A recipe's net, loss, optimiser and schedule as a LightningModule.
+
+images_nchw: float [b, 3, h, w]; labels: int64 [b]; logits_nk: float [b, classes].
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from ... import evaluation, optim, plots, registry
+from ...errors import UserError
+from ...hardware import resolve_device, resolve_precision
+from ...preparation import Sets, build_net, build_schedule
+from ...randomness import step_seed
+from ...recipes import OWN, Component, Recipe, checked, recipe
+from ...schedule import Plateau, rates_to_find
+from .images import PRECISIONS, ImageDataModule, refuse_several_processes
+from .sums import Sums
+
+MOST_DRAWN = 20  # mistakes in the picture at the end of a test
+
+
+class LitClassifier(LightningModule):
+    """A recipe's net, loss, optimiser and schedule.
+
+    `name` is a shipped recipe, a YAML file, a Recipe or its keys; `changes` are as for `onecycle.recipe`. `model` takes
+    one's own net, or a name or keys as the recipe has them; a net that is named gets `num_classes` outputs.
+    `learning_rate` is the schedule's highest, its lr_max or lr; `weight_decay` is the optimiser's. Of a batch, the
+    first two parts are used: images_nchw and labels. After a test, `mistakes` holds what was wrong, the most confident
+    first. Raises UserError where something cannot work.
+    """
+
+    def __init__(
+        self,
+        name: str | Path | Recipe | Mapping[str, Any],
+        *,
+        model: nn.Module | str | Mapping[str, Any] | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        num_classes: int = 10,
+        **changes: Any,
+    ) -> None:
+        super().__init__()
+        wanted = checked(name, "in the checkpoint") if isinstance(name, Mapping) else recipe(name)
+        wanted = recipe(wanted, **changes)
+        if isinstance(model, nn.Module):
+            wanted = checked(wanted.evolve(model=Component(name=OWN + type(model).__name__)), wanted.name)
+        elif model is not None:
+            wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
+        if weight_decay is not None:
+            wanted = recipe(wanted, **{"optimizer.weight_decay": weight_decay})
+        wanted = _with_rate(wanted, learning_rate)
+        open_rates = rates_to_find(wanted.schedule.options)
+        if open_rates:
+            where = f"recipe {wanted.name}: schedule"
+            raise UserError(*(f"{where}.{key} is 'find'; give it onecycle.find_lr(...).{key}" for key in open_rates))
+        net = model if isinstance(model, nn.Module) else build_net(wanted, num_classes)
+        self.net: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe = wanted
+        # Lightning's learning rate finder looks for an attribute of this name, and sets it to what it found.
+        self.learning_rate: float | None = wanted.schedule.options.get(_rate_key(wanted))
+        self.mistakes: evaluation.Mistakes | None = None
+        self._outputs = None if isinstance(model, nn.Module) else num_classes
+        self._sums = Sums()  # of the training epoch under way
+        self._val_loss: float | None = None
+        self._predicted: list[tuple[Tensor, ...]] = []  # logits and labels of the evaluation under way, by batch
+        self.save_hyperparameters(
+            {"name": wanted.model_dump(mode="json"), "learning_rate": self.learning_rate, "num_classes": num_classes}
+        )
+
+    @property
+    def precision(self) -> str:
+        """What `Trainer(precision=...)` calls the recipe's precision; "auto" is resolved for this machine."""
+        return PRECISIONS[resolve_precision(self.recipe.precision, resolve_device("auto"))]
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        """Logits [b, classes]."""
+        logits_nk: Tensor = self.net(images_nchw)
+        return logits_nk
+
+    def setup(self, stage: str) -> None:
+        """Raise UserError where net, images and Trainer do not fit together."""
+        refuse_several_processes(self.trainer)
+        sets = self._sets
+        if sets and self._outputs not in (None, len(sets.train.classes)):
+            raise UserError(
+                f"the net has {self._outputs} outputs and the images {len(sets.train.classes)} classes; "
+                f"LitClassifier(..., num_classes={len(sets.train.classes)})"
+            )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The recipe's optimiser, and its schedule, stepped with every step of the optimiser."""
+        self.trainer.fit_loop.setup_data()  # otherwise done after this, and the batches of an epoch are needed here
+        if math.isinf(self.trainer.num_training_batches):
+            raise UserError("the training loader has no length; the schedule needs the steps of an epoch")
+        wanted = _with_rate(self.recipe, self.learning_rate)
+        optimizer = registry.load("optimizer", wanted.optimizer.name)(self.net, **wanted.optimizer.options)
+        schedule = build_schedule(wanted, self._steps_per_epoch)
+        optim.set_lr(optimizer, 1.0)  # LambdaLR multiplies it by the schedule's rate, which is absolute
+        scheduler = LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """Lightning's weight averaging, where the recipe has it."""
+        ema = self.recipe.ema
+        return [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(ema.decay))] if ema else []
+
+    def on_train_start(self) -> None:
+        """Warn where the Trainer will not do what the recipe says."""
+        trainer = self.trainer
+        if self._scheduler is None or trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside of its class
+            return
+        steps, scheduled = trainer.estimated_stepping_batches, self._steps_per_epoch * self.recipe.epochs
+        if steps != scheduled:
+            _warn(f"the Trainer makes {steps} steps, the schedule has {scheduled}; let max_epochs be schedule.epochs")
+        if PRECISIONS.get(self.recipe.precision, trainer.precision) != trainer.precision:
+            _warn(f"the Trainer's precision {trainer.precision} is used, not the recipe's {self.recipe.precision}")
+
+    def on_train_batch_start(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Seed what the net draws itself, such as dropout, as our own loop does."""
+        if batch_idx == 0:
+            self._close_epoch()  # which is still open after a resumption from between its last step and its end
+        every = self.trainer.accumulate_grad_batches
+        torch.manual_seed(step_seed(self.recipe.seed, self.trainer.global_step * every + batch_idx % every))
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        """The loss of a batch. Logs train_loss_step and lr."""
+        images_nchw, labels, *_ = batch
+        logits_nk = self(images_nchw).float()
+        loss = F.cross_entropy(logits_nk, labels, label_smoothing=self.recipe.loss.label_smoothing)
+        self._sums.add(loss.detach(), logits_nk.detach(), labels)
+        self.log_dict({"train_loss_step": loss.detach(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log train_loss and train_acc over all images of the epoch; a plateau schedule is told the loss."""
+        loss_sum, right, images = self._sums.totals()
+        if images:  # none where all was before a resumption
+            self.log_dict({"train_loss": loss_sum / images, "train_acc": right / images}, prog_bar=True)
+        self._close_epoch()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to collect."""
+        self._predicted = []
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Collect a batch's logits."""
+        images_nchw, labels, *_ = batch
+        self._predicted.append((self(images_nchw).float(), labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val_loss and val_acc over all images."""
+        logits_nk, labels = self._collected()
+        self._val_loss = evaluation.cross_entropy(logits_nk, labels)
+        self.log_dict({"val_loss": self._val_loss, "val_acc": evaluation.accuracy(logits_nk, labels)}, prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Begin to collect."""
+        self._predicted = []
+
+    def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Collect a batch's logits, and those with test-time augmentation where the recipe has it."""
+        images_nchw, labels, *_ = batch
+        self._predicted.append((self(images_nchw).float(), labels))
+        if self.recipe.tta != "none":
+            augmented = evaluation.with_tta(self, self.recipe.tta)(images_nchw).float()
+            self._predicted[-1] += (augmented,)
+
+    def on_test_epoch_end(self) -> None:
+        """Log test_loss, test_acc and, with test-time augmentation, test_acc_tta; keep and draw the mistakes."""
+        logits_nk, labels, *augmented = self._collected()
+        test_loss, test_acc = evaluation.cross_entropy(logits_nk, labels), evaluation.accuracy(logits_nk, labels)
+        self.log_dict({"test_loss": test_loss, "test_acc": test_acc})
+        if augmented:
+            self.log("test_acc_tta", evaluation.accuracy(augmented[0], labels))
+        self.mistakes = evaluation.mistakes(logits_nk.numpy(), labels.numpy())
+        self.draw_mistakes()
+
+    def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        """Float32 logits [b, classes], without test-time augmentation."""
+        logits_nk: Tensor = self(batch[0])
+        return logits_nk.float()
+
+    def draw_mistakes(self) -> Path | None:
+        """Draw the most confident mistakes of a test into misclassified.png in the Trainer's log folder.
+
+        Returns the file; None where nothing was wrong, in a fast_dev_run, and where the images are not an
+        ImageDataModule's. Override it to draw something else, or nothing.
+        """
+        sets, folder, found = self._sets, self.trainer.log_dir, self.mistakes
+        dry = self.trainer.fast_dev_run  # type: ignore[attr-defined]  # set outside of its class
+        if sets is None or folder is None or not found or dry:
+            return None
+        figure = plots.draw_mistakes(sets.test, found, self.recipe.name, count=MOST_DRAWN)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return plots.save(figure, Path(folder) / "misclassified.png")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is known of the epoch under way."""
+        checkpoint["onecycle"] = {"sums": list(self._sums.totals()), "val_loss": self._val_loss}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up."""
+        self._sums, self._val_loss = Sums(checkpoint["onecycle"]["sums"]), checkpoint["onecycle"]["val_loss"]
+
+    def _close_epoch(self) -> None:
+        """Tell a plateau schedule the loss of the epoch, and begin the sums of the next.
+
+        Not left to Lightning, which tells schedules of this kind only after the epoch's checkpoint is written.
+        """
+        loss_sum, _, images = self._sums.totals()
+        schedule = self._scheduler.lr_lambdas[0] if self._scheduler else None
+        if isinstance(schedule, Plateau) and images:
+            loss = loss_sum / images if schedule.monitor == "train_loss" else self._val_loss
+            if loss is None:
+                raise UserError("schedule.monitor is val_loss and an epoch had no validation; every epoch needs one")
+            schedule.observe(loss)
+            optim.set_lr(self.trainer.optimizers[0], schedule(self.trainer.global_step))
+        self._sums, self._val_loss = Sums(), None
+
+    @property
+    def _scheduler(self) -> LambdaLR | None:
+        """What holds our schedule; None where Lightning's learning rate finder has put its own in its place."""
+        scheduler = self.lr_schedulers()
+        return scheduler if isinstance(scheduler, LambdaLR) else None
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        """Steps of the optimiser."""
+        return math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+
+    @property
+    def _sets(self) -> Sets | None:
+        """The images, where they are an ImageDataModule's."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        return datamodule.sets if isinstance(datamodule, ImageDataModule) else None
+
+    def _collected(self) -> tuple[Tensor, ...]:
+        """What the steps collected, each part in one tensor on the CPU."""
+        parts = tuple(torch.cat(part).cpu() for part in zip(*self._predicted, strict=True))
+        self._predicted = []
+        return parts
+
+
+def _rate_key(wanted: Recipe) -> str:
+    """The option that is the schedule's highest rate; "" where there is none, as in a schedule of knots."""
+    return next((key for key in ("lr_max", "lr") if key in wanted.schedule.options), "")
+
+
+def _with_rate(wanted: Recipe, rate: float | None) -> Recipe:
+    key = _rate_key(wanted)
+    if rate is None:
+        return wanted
+    if not key:
+        raise UserError(f"learning_rate: the schedule {wanted.schedule.name} has knots, no single rate; change those")
+    return recipe(wanted, **{f"schedule.{key}": rate})
+
+
+def _warn(what: str) -> None:
+    warnings.warn(f"onecycle: {what}", stacklevel=3)

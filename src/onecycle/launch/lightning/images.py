@@ -1,0 +1,115 @@
+"""A recipe's images as a LightningDataModule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+
+from ...data import Dataset, ImageSet, Loader
+from ...errors import UserError
+from ...preparation import Sets, as_dataset, build_loader, load_data, resolve, split
+from ...recipes import OWN, Recipe, checked, recipe
+from .batches import Epochs, InOrder
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a recipe's, and what Lightning calls it
+
+
+class ImageDataModule(LightningDataModule):
+    """A recipe's images: augmented on whole batches, on the device that trains, without worker processes.
+
+    `name`, `data`, `data_dir` and `changes` are as for `onecycle.train`. Epoch e has the batches that it has there,
+    also after a resumption. Validation is on the held-out part where data.val_fraction is above 0, else on the test
+    set; prediction is on the test set. Batches are `onecycle.data.Batch`: images_nchw, labels, samples. Raises
+    UserError where something cannot work.
+    """
+
+    def __init__(
+        self,
+        name: str | Path | Recipe,
+        *,
+        data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+        data_dir: str | Path | None = None,
+        batch_size: int | None = None,
+        **changes: Any,
+    ) -> None:
+        super().__init__()
+        wanted = recipe(name, **changes)
+        self._dataset: Dataset | None = None
+        if isinstance(data, str | Mapping):
+            wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
+        elif data is not None:
+            self._dataset = as_dataset(data, wanted.data.split_seed)
+            own = {"name": f"{OWN}images", "image_size": self._dataset.train.image_size}
+            wanted = checked(wanted.evolve(data=own), wanted.name)
+        if batch_size is not None:
+            wanted = recipe(wanted, **{"data.batch_size": batch_size})
+        self.recipe = wanted
+        self.data_dir = data_dir
+        self.sets: Sets | None = None  # the images, once they are set up
+
+    def prepare_data(self) -> None:
+        """Load the images, from the network where they are not here yet."""
+        if self._dataset is None:
+            self._dataset = load_data(self.recipe, self.data_dir)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the images; the recipe's open statistics are those of the training images."""
+        if self.trainer is not None:
+            refuse_several_processes(self.trainer)
+        if self.sets is None:
+            self.prepare_data()
+            assert self._dataset is not None
+            self.sets = split(self.recipe, self._dataset)
+            # The precision is the Trainer's to choose, so it is left as it stands.
+            resolved = resolve(self.recipe.evolve(precision="fp32"), self.sets, torch.device("cpu"))
+            self.recipe = resolved.evolve(precision=self.recipe.precision)
+
+    def train_dataloader(self) -> Epochs:
+        """The augmented batches of the Trainer's epoch; without a Trainer, of one epoch after the other."""
+        trainer = self.trainer
+        if trainer is None:
+            return Epochs(self._loader(self._sets.train, train=True))
+
+        def position() -> tuple[int, int]:
+            overfits = trainer.overfit_batches  # type: ignore[attr-defined]  # set outside of its class
+            epoch = 0 if overfits else trainer.current_epoch  # to overfit, the batches must be the same
+            return epoch, trainer.fit_loop.batch_idx + 1
+
+        return Epochs(self._loader(self._sets.train, train=True), position)
+
+    def val_dataloader(self) -> InOrder:
+        """The held-out images, or the test set where none are held out."""
+        return InOrder(self._loader(self._sets.val or self._sets.test, train=False))
+
+    def test_dataloader(self) -> InOrder:
+        """The test set."""
+        return InOrder(self._loader(self._sets.test, train=False))
+
+    def predict_dataloader(self) -> InOrder:
+        """The test set."""
+        return self.test_dataloader()
+
+    @property
+    def _sets(self) -> Sets:
+        if self.sets is None:
+            self.setup()
+        assert self.sets is not None
+        return self.sets
+
+    def _loader(self, images: ImageSet, *, train: bool) -> Loader:
+        """Batches on the Trainer's device, in the type in which it computes."""
+        device, precision = torch.device("cpu"), "fp32"
+        if self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            precision = next((ours for ours, its in PRECISIONS.items() if its == self.trainer.precision), precision)
+        return build_loader(self.recipe.evolve(precision=precision), images, device, train=train)
+
+
+def refuse_several_processes(trainer: Trainer) -> None:
+    """Raise UserError where the Trainer has more than one: all would see the same batches."""
+    if trainer.world_size > 1:
+        raise UserError(f"the Trainer has {trainer.world_size} processes; onecycle feeds one: Trainer(devices=1)")

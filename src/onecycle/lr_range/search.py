@@ -1,0 +1,86 @@
+"""Both ends for a recipe: sweeps over seeds and over shifted ranges, then the choice."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .. import registry
+from ..errors import UserError
+from ..preparation import Sets, build_loader, build_net
+from ..recipes import Recipe
+from .choice import RULE, RULE_MIN, LrRange, check_rules, choose
+from .sweeps import STEPS, Sweep, check_range, sweep
+
+SWEEPS = 3
+MOST_SWEEPS = 100
+_SHIFTS_DECADES = (0.0, -0.5, 0.5)  # of the range, in turn, so that a choice which depends on its ends shows
+_RANGES = {"sgd": (1e-4, 10.0)}
+_RANGE = (1e-5, 1.0)  # of Adam's kind, whose steps are about as long as the rate
+
+
+def find(
+    recipe: Recipe,
+    sets: Sets,
+    *,
+    device: torch.device,
+    net: nn.Module | None = None,
+    sweeps: int = SWEEPS,
+    steps: int = STEPS,
+    lr_start: float | None = None,
+    lr_end: float | None = None,
+    rule: str = RULE,
+    rule_min: str = RULE_MIN,
+    on_step: Callable[[int, int, float, float], None] = lambda done, total, lr, loss: None,
+) -> LrRange:
+    """Sweep a resolved recipe's net, optimiser, batches and loss, and choose lr_min and lr_max.
+
+    Each sweep has a seed of its own, the recipe's and those after it, which decides weights, order and augmentation
+    (the weights of a given `net` stay), and a range of its own, shifted by half a decade down and up. `on_step` is told
+    steps done, steps in all, the rate and the loss. Raises UserError where the sweeps are impossible or show nothing.
+    """
+    if not 1 <= sweeps <= MOST_SWEEPS:
+        raise UserError(f"{sweeps} sweeps are asked for; 1 to {MOST_SWEEPS} are possible")
+    start, end = default_range(recipe)
+    start, end = start if lr_start is None else lr_start, end if lr_end is None else lr_end
+    check_range(start, end, steps)
+    check_rules(rule, rule_min)
+    done: list[Sweep] = []
+    for number in range(sweeps):
+        seeded = recipe.evolve(seed=recipe.seed + number)
+        swept = net or build_net(seeded, len(sets.train.classes))
+        swept.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loader = build_loader(seeded, sets.train, device, train=True)
+        shift = 10 ** _SHIFTS_DECADES[number % len(_SHIFTS_DECADES)]
+        done.append(
+            sweep(
+                swept,
+                registry.load("optimizer", recipe.optimizer.name)(swept, **recipe.optimizer.options),
+                itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count()),
+                lr_start=start * shift,
+                lr_end=end * shift,
+                steps=steps,
+                loss=functools.partial(F.cross_entropy, label_smoothing=recipe.loss.label_smoothing),
+                precision=recipe.precision,
+                seed=seeded.seed,
+                on_step=_counted(on_step, number * steps, sweeps * steps),
+            )
+        )
+    return choose(done, rule=rule, rule_min=rule_min)
+
+
+def default_range(recipe: Recipe) -> tuple[float, float]:
+    """The rates that a sweep runs from and to where nothing else is asked for."""
+    return _RANGES.get(recipe.optimizer.name, _RANGE)
+
+
+def _counted(
+    on_step: Callable[[int, int, float, float], None], before: int, total: int
+) -> Callable[[float, float], None]:
+    counter = itertools.count(before + 1)
+    return lambda lr, loss: on_step(next(counter), total, lr, loss)

@@ -1,0 +1,25 @@
+"""What is going on and what came of it, on terminals, in files and in notebooks."""
+
+from . import notebook
+from .bars import download_progress, step_progress
+from .notebook import NotebookObserver
+from .numbers import duration
+from .printing import print_data_info, print_end, print_lr_range
+from .terminal import TerminalObserver
+
+__all__ = [
+    "NotebookObserver",
+    "TerminalObserver",
+    "default_observer",
+    "download_progress",
+    "duration",
+    "print_data_info",
+    "print_end",
+    "print_lr_range",
+    "step_progress",
+]
+
+
+def default_observer() -> NotebookObserver | TerminalObserver:
+    """The observer of a training where none is named: the notebook's in a notebook, else the terminal's."""
+    return NotebookObserver() if notebook.is_here() else TerminalObserver()

@@ -1,0 +1,70 @@
+"""Results on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ..run import Run
+from .console import Console
+from .numbers import duration
+
+if TYPE_CHECKING:
+    from ..lr_range import LrRange
+
+
+def print_data_info(name: str, parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Counts, classes and channel statistics of the sets in `parts` as a table on stdout."""
+    table = Table(
+        title=f"{name}, {next(iter(parts.values()))['image_size']} pixels a side", title_justify="left", box=None
+    )
+    table.add_column("class")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for one in next(iter(parts.values()))["classes"]:
+        table.add_row(one, *(f"{part['classes'][one]:,}" for part in parts.values()))
+    table.add_row("images", *(f"{part['images']:,}" for part in parts.values()), style="bold")
+    for what in ("mean", "std"):
+        for channel, colour in enumerate(("red", "green", "blue")):
+            table.add_row(f"{what}, {colour}", *(f"{part[what][channel]:.4f}" for part in parts.values()))
+    Console().print(table)
+
+
+def print_end(run: Run, summary: Mapping[str, Any]) -> None:
+    """The result in one line, and what was written where."""
+    console = Console()
+    test = summary["test"]
+    tta = f" ({test['accuracy_tta']:.2%} with test-time augmentation)" if "accuracy_tta" in test else ""
+    rest = (
+        f" of {test['images']:,} test images{tta} after {summary['epochs']} epochs, "
+        f"{duration(summary['train_seconds'])} of training at {summary['images_per_second']:,.0f} images/s"
+    )
+    console.print(Text.assemble((f"{test['accuracy']:.2%}", "bold"), rest), soft_wrap=True)
+    written = [
+        f"{run.path}/{name}" for name in ("summary.json", "metrics.csv", "model.safetensors", "plots/curves.png")
+    ]
+    console.print("wrote " + ", ".join(written), soft_wrap=True)
+
+
+def print_lr_range(found: LrRange, folder: Path) -> None:
+    """What was chosen, what every rule says of every sweep, and where it was written."""
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rule")
+    for one in found.sweeps:
+        table.add_column(f"seed {one.seed}", justify="right")
+    table.add_column("largest/smallest", justify="right")
+    for rule, rates in found.suggestions.items():
+        chosen = {found.rule: " -> lr_max", found.rule_min: " -> lr_min"}.get(rule, "")
+        spread = f"{max(rates) / min(rates):.1f}"
+        table.add_row(rule + chosen, *(f"{rate:.2e}" for rate in rates), spread, style="bold" if chosen else "")
+    console.print(table)
+    console.print(Text(f"lr_min {found.lr_min:.3g}, lr_max {found.lr_max:.3g}", "bold"))
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True)
+    written = ", ".join(f"{folder}/{name}" for name in ("lr_range.json", "plots/lr_range.png", "recipe.yaml"))
+    console.print(f"wrote {written}; train with: onecycle train {folder}/recipe.yaml", soft_wrap=True)

@@ -1,0 +1,199 @@
+"""`find` in a recipe, `onecycle.find_lr` and the command."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import assert_same_run, dataset, files, net, small_recipe
+
+import onecycle
+from onecycle import UserError, api, cli, lr_range, registry
+
+QUICK: dict[str, Any] = {"sweeps": 2, "steps": 40, "lr_start": 1e-4, "lr_end": 1.0}
+FIND: dict[str, Any] = {"schedule.lr_min": "find", "schedule.lr_max": "find"}
+
+
+def found_by(**options: Any) -> onecycle.lr_range.LrRange:
+    return onecycle.find_lr(small_recipe(), model=net(), data=dataset(), **{**QUICK, **options})
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two short sweeps where a training finds its rates."""
+    find = lr_range.find
+    monkeypatch.setattr(lr_range, "find", lambda *args, **options: find(*args, **{**options, **QUICK}))
+
+
+def test_each_sweep_has_a_seed_and_a_range_of_its_own() -> None:
+    found = found_by(sweeps=3)
+    assert [one.seed for one in found.sweeps] == [0, 1, 2]
+    assert [one.lrs[0] for one in found.sweeps] == pytest.approx([1e-4, 1e-4 / 10**0.5, 1e-4 * 10**0.5])
+    assert found.lr_min < found.lr_max
+    assert found.lr_min > 1e-4 and found.lr_max < 1.0
+
+
+def test_the_same_is_found_again() -> None:
+    assert found_by() == found_by()
+    assert found_by().sweeps != found_by(seed=5).sweeps
+
+
+def test_the_net_handed_in_is_left_as_it_was() -> None:
+    model = net()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    onecycle.find_lr(small_recipe(), model=model, data=dataset(), **QUICK)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_result_is_kept_and_its_recipe_trains(tmp_path: Path, drawn: None) -> None:
+    found = found_by(out=tmp_path / "found")
+    assert files(tmp_path / "found") == {"environment.json", "lr_range.json", "plots/lr_range.png", "recipe.yaml"}
+    stored = json.loads((tmp_path / "found" / "lr_range.json").read_text())
+    assert stored == json.loads(json.dumps(found.to_dict()))
+    assert {"lr_min", "lr_max", "rule", "stability"} <= stored.keys()
+    options = onecycle.load(tmp_path / "found").recipe.schedule.options
+    assert (options["lr_min"], options["lr_max"]) == (found.lr_min, found.lr_max)
+    with pytest.raises(UserError, match="exists; name a new folder"):
+        found_by(out=tmp_path / "found")
+
+
+def test_a_recipe_that_says_find_sweeps_first_and_stores_the_numbers(tmp_path: Path, quick: None, drawn: None) -> None:
+    wanted = small_recipe(**FIND)
+    run = onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=onecycle.Observer())
+    stored = json.loads((run.path / "lr_range.json").read_text())
+    options = run.recipe.schedule.options
+    assert (options["lr_min"], options["lr_max"]) == (stored["lr_min"], stored["lr_max"])
+    assert max(row["lr"] for row in run.steps()) == pytest.approx(stored["lr_max"])
+    assert (run.plots / "lr_range.png").exists()
+    quiet = onecycle.Observer()
+    again = onecycle.train(run.recipe, model=net(), data=dataset(), out=tmp_path / "again", observer=quiet)
+    assert_same_run(run, again)  # the stored recipe alone gives the same run
+    assert not (again.path / "lr_range.json").exists()
+
+
+def test_one_end_can_be_given(tmp_path: Path, quick: None) -> None:
+    wanted = small_recipe(**{"schedule.lr_min": 1e-6, "schedule.lr_max": "find"})
+    run = onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=onecycle.Observer())
+    assert run.recipe.schedule.options["lr_min"] == 1e-6
+    assert isinstance(run.recipe.schedule.options["lr_max"], float)
+
+
+def test_an_end_above_what_is_found_is_refused_and_nothing_is_written(tmp_path: Path, quick: None) -> None:
+    wanted = small_recipe(**{"schedule.lr_min": 5.0, "schedule.lr_max": "find"})
+    with pytest.raises(UserError, match=r"with the rates that were found: schedule\.lr_max .* is below lr_min"):
+        onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=onecycle.Observer())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_folder_is_looked_at_before_the_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lr_range, "find", lambda *args, **options: pytest.fail("swept in vain"))
+    with pytest.raises(UserError, match="exists; name a new folder"):
+        onecycle.train(small_recipe(**FIND), model=net(), data=dataset(), out=tmp_path)
+    with pytest.raises(UserError, match="exists; name a new folder"):
+        found_by(out=tmp_path)
+
+
+def test_a_resumed_run_keeps_what_was_found(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = small_recipe(**FIND)
+    run = onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=onecycle.Observer())
+    before = run.recipe
+    monkeypatch.setattr(lr_range, "find", lambda *args, **options: pytest.fail("a resumed run sweeps"))
+    again = onecycle.resume(run.path, name=wanted, model=net(), data=dataset())
+    assert again.recipe == before
+    rate = before.schedule.options["lr_max"]
+    for changes in ({"schedule.lr_max": "find"}, {"schedule": {"lr_max": "find"}}):
+        with pytest.raises(UserError, match=f"lr_max find: a resumed run has begun with {rate}; name a number"):
+            onecycle.resume(run.path, changes=changes, model=net(), data=dataset())
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cyclic"])
+def test_find_is_checked_with_the_rest(schedule: str) -> None:
+    recipe = onecycle.recipe("custom_resnet", schedule={"name": schedule, "lr_min": "find", "lr_max": "find"})
+    assert onecycle.recipe(recipe).schedule.options["lr_max"] == "find"
+    with pytest.raises(UserError, match=r"schedule\.epochs -1 is below 1"):
+        onecycle.recipe(recipe, **{"schedule.epochs": -1})
+    with pytest.raises(UserError, match=r"schedule\.lr_max 'found': must be a number or find"):
+        onecycle.recipe(recipe, **{"schedule.lr_max": "found"})
+    build = registry.load("schedule", schedule)
+    with pytest.raises(UserError, match=r"schedule\.lr_min is still to be found"):
+        build(10, **recipe.schedule.options)
+
+
+def test_a_schedule_without_both_ends_cannot_find() -> None:
+    with pytest.raises(UserError, match=r"schedule\.lr 'find': must be a valid number"):
+        onecycle.recipe("custom_resnet", schedule={"name": "constant", "epochs": 2, "lr": "find"})
+
+
+@pytest.mark.parametrize("sweeps", [0, 101])
+def test_too_few_or_too_many_sweeps_are_refused(sweeps: int) -> None:
+    with pytest.raises(UserError, match=f"{sweeps} sweeps are asked for; 1 to 100 are possible"):
+        found_by(sweeps=sweeps)
+
+
+def run_cli(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["find-lr", *arguments])
+    return int(left.value.code or 0)
+
+
+DIGITS = ("digits", "--set", "data.train_limit=400", "--set", "data.batch_size=50", "--set", "model.name=tiny")
+SHORT = ("--steps", "40", "--sweeps", "2", "--lr-start", "1e-3")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_find_lr:tiny_net")
+
+
+def tiny_net(num_classes: int) -> torch.nn.Module:
+    pool = torch.nn.AvgPool2d(4)
+    return torch.nn.Sequential(pool, torch.nn.Flatten(), torch.nn.Linear(192, num_classes))
+
+
+def test_the_command_prints_a_table(tmp_path: Path, tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(*DIGITS, *SHORT, "--out", str(tmp_path / "out")) == 0
+    out = capsys.readouterr().out
+    stored = json.loads((tmp_path / "out" / "lr_range.json").read_text())
+    assert f"lr_min {stored['lr_min']:.3g}, lr_max {stored['lr_max']:.3g}" in out
+    assert "slowing -> lr_max" in out and "onset -> lr_min" in out
+    assert f"onecycle train {tmp_path}/out/recipe.yaml" in out
+    assert (tmp_path / "out" / "recipe.yaml").exists()
+
+
+def test_the_command_prints_json_alone(
+    tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(*DIGITS, *SHORT, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert {"lr_min", "lr_max", "rule", "stability"} <= printed.keys()
+    assert (tmp_path / printed["run"] / "plots" / "lr_range.png").exists()
+    assert printed["run"].endswith("_digits_find-lr")
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments, said in (
+        (("--lr-start", "1", "--lr-end", "0.1"), "the sweep's range is inverted, 1 to 0.1; the lower rate comes first"),
+        (("--rule", "steep"), "the rule 'steep' of lr_max is unknown; did you mean 'steepest'?"),
+    ):
+        assert run_cli(*DIGITS, "--steps", "20", "--sweeps", "1", *arguments) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"onecycle: error: {said}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_names_the_rules_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert all(rule in out for rule in (*lr_range.RULES, *lr_range.RULES_MIN))
+    defaults = inspect.signature(cli.find_lr).parameters
+    for name, value in api.find_lr.__kwdefaults__.items():
+        assert name not in defaults or name == "out" or defaults[name].default == value, name

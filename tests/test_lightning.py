@@ -1,0 +1,484 @@
+"""Recipes in Lightning: the same training as our own loop's, with somebody else's Trainer."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.tuner import Tuner
+from PIL import Image
+from small import dataset, images, net, small_recipe, weights
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import onecycle
+from onecycle import Dataset, Observer, Recipe, Run, UserError, evaluation, registry
+from onecycle.data import Augmentation, Loader
+from onecycle.launch import importing
+from onecycle.launch.lightning import ImageDataModule, LitClassifier
+
+pytestmark = [
+    # Lightning's own use of torch, which torch has renamed.
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
+]
+
+PLATEAU = {"name": "plateau", "epochs": 3, "lr": 0.02, "patience": 0}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "adamw": {},
+    "bf16": {"precision": "bf16"},
+    "sgd": {"optimizer.name": "sgd", "schedule.lr_max": 0.1, "schedule.lr_min": 0.0},
+    "ema": {"ema.decay": 0.9},
+    "plateau": {"schedule": {**PLATEAU, "threshold": 0.5}},
+    "held out": {"schedule": {**PLATEAU, "threshold": 0.99, "monitor": "val_loss"}, "data.val_fraction": 0.2},
+    "drop last": {"data.drop_last": True, "augment.flip": "alternating", "tta": "flip"},
+}
+KNOTS = {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.0], [1, 0.02], [3, 0.0]]}
+
+
+def tiny(num_classes: int) -> nn.Module:
+    """A net that a recipe can name."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+
+
+class Memory(Logger):
+    """A logger that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, float]] = []
+        self.parameters: Any = None
+
+    name = version = "memory"
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self.parameters = params
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.append(metrics)
+
+    def all(self, name: str) -> list[float]:
+        return [row[name] for row in self.rows if name in row]
+
+
+class SaveAt(Checkpoint):
+    """Writes a checkpoint in one of the hooks, once so many steps are done; the last of all callbacks to be called."""
+
+    def __init__(self, step: int, hook: str, path: Path) -> None:
+        self.step, self.path = step, path
+        setattr(self, hook, self.save)
+
+    def save(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step and not trainer.sanity_checking:
+            trainer.save_checkpoint(self.path)
+
+
+def trainer_for(folder: Path, memory: Memory | None = None, **options: Any) -> Trainer:
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "max_epochs": 3,
+        "logger": memory or False,
+        "log_every_n_steps": 1,
+        "default_root_dir": folder,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**{**defaults, **options})
+
+
+def fit(folder: Path, changes: dict[str, Any] | None = None, **options: Any) -> tuple[LitClassifier, Memory]:
+    """Train the small net; precision is fp32 where `changes` do not say otherwise."""
+    recipe = small_recipe(**{"precision": "fp32", **(changes or {})})
+    resumed = options.pop("ckpt_path", None)
+    lit, memory = LitClassifier(recipe, model=net()), Memory()
+    trainer = trainer_for(folder, memory, **{"precision": lit.precision, **options})
+    trainer.fit(lit, datamodule=ImageDataModule(recipe, data=dataset()), ckpt_path=resumed)
+    return lit, memory
+
+
+def run_own(folder: Path, **changes: Any) -> Run:
+    recipe = small_recipe(**{"precision": "fp32", **changes})
+    return onecycle.train(recipe, model=net(), data=dataset(), out=folder, device="cpu", observer=Observer())
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_equals_our_own_loop(tmp_path: Path, variant: str) -> None:
+    """Every loss and weight bit for bit; what Lightning logs it rounds to float32."""
+    changes = VARIANTS[variant]
+    run = run_own(tmp_path / "run", **changes)
+    torch.manual_seed(123)
+    lit, memory = fit(tmp_path, changes)
+    rows = run.metrics()
+    assert memory.all("train_loss_step") == [row["loss"] for row in run.steps()]
+    assert memory.all("lr") == pytest.approx([row["lr"] for row in run.steps()], rel=1e-6)
+    assert_same_weights(dict(lit.net.state_dict()), weights(run))
+    assert memory.all("train_loss") == pytest.approx([row["train_loss"] for row in rows], rel=1e-6)
+    assert memory.all("train_acc") == pytest.approx([row["train_accuracy"] for row in rows], rel=1e-6)
+    validated = "val" if "data.val_fraction" in changes else "test"
+    assert memory.all("val_loss") == pytest.approx([row[f"{validated}_loss"] for row in rows], rel=1e-6)
+    assert memory.all("val_acc") == pytest.approx([row[f"{validated}_accuracy"] for row in rows], rel=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["ema", "drop last"])
+def test_the_test_equals_our_own(tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LitClassifier, "draw_mistakes", lambda self: None)
+    run = run_own(tmp_path / "run", **VARIANTS[variant])
+    lit, _ = fit(tmp_path, VARIANTS[variant])
+    data = ImageDataModule(lit.recipe, data=dataset())
+    [tested] = trainer_for(tmp_path).test(lit, datamodule=data, verbose=False)
+    expected = run.summary["test"]
+    assert tested.pop("test_loss") == pytest.approx(expected["loss"], rel=1e-6)
+    assert tested.pop("test_acc") == pytest.approx(expected["accuracy"], rel=1e-6)
+    assert tested == ({"test_acc_tta": pytest.approx(expected["accuracy_tta"])} if variant == "drop last" else {})
+
+
+@pytest.mark.parametrize(
+    ("variant", "step", "hook"),
+    [
+        ("adamw", 2, "on_train_batch_end"),
+        ("adamw", 8, "on_train_epoch_end"),
+        ("ema", 6, "on_train_batch_end"),
+        ("plateau", 2, "on_train_batch_end"),
+        ("plateau", 8, "on_train_batch_end"),  # the last step of an epoch, whose end is yet to come
+        ("plateau", 8, "on_validation_end"),
+        ("plateau", 8, "on_train_epoch_end"),
+        ("held out", 6, "on_validation_end"),
+        ("held out", 6, "on_train_epoch_end"),
+    ],
+)
+def test_resumed_in_or_after_an_epoch_it_is_the_same_training(
+    tmp_path: Path, variant: str, step: int, hook: str
+) -> None:
+    checkpoint, changes = tmp_path / "saved.ckpt", VARIANTS[variant]
+    whole, told = fit(tmp_path, changes, callbacks=[SaveAt(step, hook, checkpoint)], enable_checkpointing=True)
+    torch.manual_seed(123)
+    resumed, told_since = fit(tmp_path, changes, ckpt_path=checkpoint)
+    assert told_since.all("lr") == told.all("lr")[step:]
+    assert told_since.all("train_loss_step") == told.all("train_loss_step")[step:]
+    assert_same_weights(dict(whole.net.state_dict()), dict(resumed.net.state_dict()))
+    epochs_since = len(told_since.all("train_loss"))
+    assert told_since.all("train_loss") == pytest.approx(told.all("train_loss")[-epochs_since:], rel=1e-6)
+    # Lightning ends an epoch that was saved after its validation, but not one that was saved before.
+    assert epochs_since == {"on_train_batch_end": {2: 3, 6: 2, 8: 1}[step], "on_validation_end": 2}.get(hook, 1)
+    if "lr" in changes.get("schedule", {}):
+        assert told.all("lr")[-1] < told.all("lr")[0], "the rate has not dropped, so this tests nothing"
+
+
+def test_a_plateau_that_missed_its_loss_says_so(tmp_path: Path) -> None:
+    """Saved after an epoch's last step and before its validation, which Lightning then leaves out."""
+    checkpoint = tmp_path / "saved.ckpt"
+    fit(
+        tmp_path,
+        VARIANTS["held out"],
+        callbacks=[SaveAt(6, "on_train_batch_end", checkpoint)],
+        enable_checkpointing=True,
+    )
+    with pytest.raises(UserError, match="an epoch had no validation"):
+        fit(tmp_path, VARIANTS["held out"], ckpt_path=checkpoint)
+
+
+def test_a_checkpoint_gives_the_classifier_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_lightning:tiny")
+    lit = LitClassifier(small_recipe(), model="tiny", learning_rate=0.123, num_classes=4)
+    trainer = trainer_for(tmp_path, fast_dev_run=True)
+    trainer.fit(lit, datamodule=ImageDataModule(lit.recipe, data=dataset()))
+    trainer.save_checkpoint(tmp_path / "saved.ckpt")
+    loaded = LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt")
+    assert loaded.recipe == lit.recipe and loaded.learning_rate == 0.123
+    assert_same_weights(dict(lit.state_dict()), dict(loaded.state_dict()))
+    assert torch.equal(loaded(torch.ones(1, 3, 32, 32)), lit(torch.ones(1, 3, 32, 32)))
+
+
+def test_ones_own_net_is_handed_in_again(tmp_path: Path) -> None:
+    lit, _ = fit(tmp_path, fast_dev_run=True)
+    lit.trainer.save_checkpoint(tmp_path / "saved.ckpt")
+    with pytest.raises(UserError, match="handed in from Python; hand it in again with model="):
+        LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt")
+    loaded = LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt", model=net(seed=1))
+    assert_same_weights(dict(lit.state_dict()), dict(loaded.state_dict()))
+
+
+def test_mistakes_are_collected_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+    gallery = sys.modules["onecycle.plots.gallery"]
+    draw = gallery.gallery
+
+    def spy(pixels: Any, titles: Any, title: str) -> Any:
+        drawn.update(pixels=pixels, titles=titles)
+        return draw(pixels, titles, title)
+
+    monkeypatch.setattr(gallery, "gallery", spy)
+    lit, data = LitClassifier(small_recipe(), model=net()), dataset()
+    [tested] = trainer_for(tmp_path).test(lit, datamodule=ImageDataModule(small_recipe(), data=data), verbose=False)
+    loader = Loader(
+        data.test, batch_size=7, mean=data.train.channel_statistics()[0], std=data.train.channel_statistics()[1]
+    )
+    logits = evaluation.predict_logits(net(), loader).numpy()
+    wrong = np.flatnonzero(logits.argmax(1) != data.test.labels)
+    assert lit.mistakes is not None and 20 < len(wrong) == len(lit.mistakes)
+    assert tested["test_acc"] == pytest.approx(1 - len(wrong) / 60)
+    assert sorted(lit.mistakes.index) == list(wrong)
+    assert np.array_equal(lit.mistakes.predicted, logits.argmax(1)[lit.mistakes.index])
+    assert np.all(np.diff(lit.mistakes.predicted_probability) <= 0)
+    assert np.array_equal(drawn["pixels"], data.test.images_nhwc[lit.mistakes.index[:20]])
+    first = lit.mistakes.index[0]
+    assert f"true: class {data.test.labels[first]} " in drawn["titles"][0]
+    assert f"predicted: class {logits[first].argmax()} " in drawn["titles"][0]
+    with Image.open(tmp_path / "misclassified.png") as picture:
+        assert picture.width > 600
+
+
+def test_predictions_are_logits_of_the_test_set(tmp_path: Path) -> None:
+    lit = LitClassifier(small_recipe(), model=net())
+    predicted = trainer_for(tmp_path).predict(lit, datamodule=ImageDataModule(small_recipe(), data=dataset()))
+    mean, std = dataset().train.channel_statistics()
+    logits = evaluation.predict_logits(net(), Loader(dataset().test, batch_size=60, mean=mean, std=std))
+    assert torch.equal(torch.cat(predicted), logits)
+
+
+# Lightning advises workers for every torch DataLoader.
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers:UserWarning")
+def test_ones_own_loaders_work_too(tmp_path: Path) -> None:
+    ours = images(60)
+    pixels = torch.from_numpy(ours.images_nhwc).permute(0, 3, 1, 2).float() / 255
+    loader = DataLoader(TensorDataset(pixels, torch.from_numpy(ours.labels)), batch_size=20)
+    lit, memory = LitClassifier(small_recipe(), model=net()), Memory()
+    trainer = trainer_for(tmp_path, memory, accumulate_grad_batches=2)
+    trainer.fit(lit, loader, loader)
+    assert len(memory.all("val_loss")) == 3
+    assert trainer.global_step == 6
+    trainer.test(lit, loader, verbose=False)
+    assert lit.mistakes is not None and lit.draw_mistakes() is None
+
+
+@pytest.mark.parametrize(("limit", "accumulate", "steps"), [(1.0, 1, 4), (3, 1, 3), (1.0, 2, 2)])
+def test_the_schedule_ends_with_the_training(tmp_path: Path, limit: float, accumulate: int, steps: int) -> None:
+    """As many steps of the schedule as of the optimiser, whatever the Trainer makes of an epoch."""
+    _, memory = fit(tmp_path, limit_train_batches=limit, accumulate_grad_batches=accumulate)
+    rates = memory.all("lr")
+    assert len(rates) == 3 * steps
+    assert max(rates) == rates[steps - 1] == pytest.approx(0.02)
+    assert rates[0] == rates[-1] == pytest.approx(0.001)
+
+
+def test_dropout_differs_between_accumulated_batches(tmp_path: Path) -> None:
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            seen.append(torch.initial_seed())
+
+    fit(tmp_path, accumulate_grad_batches=2, callbacks=[Watch()])
+    assert len(set(seen)) == len(seen) == 12
+
+
+def test_a_trainer_that_departs_from_the_recipe_is_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the Trainer makes 8 steps, the schedule has 12"):
+        fit(tmp_path, max_epochs=2)
+    with pytest.warns(UserWarning, match="precision bf16-mixed is used, not the recipe's fp32"):
+        fit(tmp_path, precision="bf16-mixed")
+
+
+def test_a_dry_run_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lit, _ = fit(tmp_path, fast_dev_run=True)
+    trainer_for(tmp_path, fast_dev_run=True).test(lit, datamodule=ImageDataModule(lit.recipe, data=dataset()))
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_lightnings_learning_rate_finder_sets_the_peak(tmp_path: Path) -> None:
+    recipe = small_recipe(**{"precision": "fp32", "schedule.epochs": 6})
+    lit, data = LitClassifier(recipe, model=net()), ImageDataModule(recipe, data=dataset())
+    memory = Memory()
+    trainer = trainer_for(tmp_path, memory, max_epochs=6)
+    found = Tuner(trainer).lr_find(lit, datamodule=data, min_lr=1e-3, max_lr=0.3, num_training=20)
+    assert found is not None and lit.learning_rate == found.suggestion()
+    assert found.results["lr"][-1] == pytest.approx(0.3), "the schedule was in the finder's way"
+    memory.rows.clear()
+    trainer.fit(lit, datamodule=data)
+    lit_anew, memory_anew = LitClassifier(recipe, model=net(), learning_rate=found.suggestion()), Memory()
+    trainer_for(tmp_path, memory_anew, max_epochs=6).fit(lit_anew, datamodule=ImageDataModule(recipe, data=dataset()))
+    assert memory.all("lr") == memory_anew.all("lr")
+    assert memory.all("train_loss_step") == memory_anew.all("train_loss_step")
+    assert max(memory.all("lr")) == pytest.approx(found.suggestion())
+
+
+def test_the_images_without_a_trainer() -> None:
+    recipe = small_recipe(**{"data.val_fraction": 0.2, "data.drop_last": True})
+    module, train = ImageDataModule(recipe, data=dataset(), batch_size=50), dataset().train
+    module.setup("fit")
+    assert module.sets is not None and module.sets.val is not None
+    batches = module.train_dataloader()
+    mean, std = module.recipe.data.statistics
+    assert (mean, std) == module.sets.train.channel_statistics()
+    loader = Loader(
+        module.sets.train,
+        batch_size=50,
+        augmentation=Augmentation(**recipe.augment.model_dump()),
+        drop_last=True,
+        mean=mean,
+        std=std,
+    )
+    for epoch in range(2):
+        ours = list(batches)
+        assert len(ours) == len(batches) == 3
+        for one, other in zip(ours, loader.epoch(epoch), strict=True):
+            assert all(torch.equal(left, right) for left, right in zip(one, other, strict=True))
+    assert len(module.val_dataloader()) == len(list(module.val_dataloader())) == 1
+    assert torch.equal(next(iter(module.val_dataloader())).labels, torch.from_numpy(module.sets.val.labels))
+    assert len(train) == 200 and len(module.test_dataloader()) == len(list(module.test_dataloader())) == 2
+
+
+def test_overfitting_sees_the_same_batches(tmp_path: Path) -> None:
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            seen.append(batch.samples)
+
+    fit(tmp_path, overfit_batches=1, callbacks=[Watch()])
+    assert len(seen) == 3 and all(torch.equal(samples, seen[0]) for samples in seen)
+
+
+def test_the_courses_arguments(tmp_path: Path) -> None:
+    lit = LitClassifier("custom_resnet", model=net(), learning_rate=0.03, weight_decay=1e-4, **{"schedule.lr_min": 0.0})
+    assert lit.recipe.schedule.options["lr_max"] == lit.learning_rate == 0.03
+    assert lit.recipe.optimizer.options["weight_decay"] == 1e-4
+    module = ImageDataModule("digits", data_dir=tmp_path, batch_size=256)
+    module.prepare_data()
+    module.setup("fit")
+    assert next(iter(module.train_dataloader())).images_nchw.shape == (256, 3, 32, 32)
+
+
+def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_lightning:tiny")
+    with pytest.raises(
+        UserError, match=r"the net has 10 outputs and the images 4 classes; LitClassifier\(..., num_classes=4\)"
+    ):
+        trainer_for(tmp_path).test(
+            LitClassifier(small_recipe(), model="tiny"),
+            datamodule=ImageDataModule("digits", data=dataset(), batch_size=60),
+        )
+    with pytest.raises(UserError, match="has knots, no single rate"):
+        LitClassifier(small_recipe(schedule=KNOTS), model=net(), learning_rate=0.1)
+    with pytest.raises(UserError, match=r"schedule.lr_max is 'find'; give it onecycle.find_lr"):
+        LitClassifier(small_recipe(**{"schedule.lr_max": "find"}), model=net())
+    with pytest.raises(UserError, match="weight_decay"):
+        LitClassifier(small_recipe(), model=net(), weight_decay=-1.0)
+    with pytest.raises(UserError, match="data is a list"):
+        ImageDataModule(small_recipe(), data=[1, 2])  # type: ignore[arg-type]
+
+
+def few_images(*, data_dir: Path | None = None, image_size: int = 32) -> Dataset:
+    return Dataset(images(300, 0, classes=10), images(20, 1, classes=10))
+
+
+def few_epochs() -> Recipe:
+    return small_recipe(model={"name": "tiny"})
+
+
+# Lightning says so of a Trainer without a logger of its own, where there is no TensorBoard.
+@pytest.mark.filterwarnings("ignore:Starting from v1.9.0, `tensorboardX` has been removed:UserWarning")
+# And of its table of layers, which the other tests leave out.
+@pytest.mark.filterwarnings("ignore:Precision bf16-mixed is not supported by the model summary:UserWarning")
+# The page's Trainers log every 50 steps, and there are fewer.
+@pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
+def test_the_pages_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a few images, and with a recipe of seconds in the place of one of hours."""
+    text = (Path(__file__).parents[1] / "docs" / "lightning.md").read_text(encoding="utf-8")
+    for kind, name, target in (("model", "tiny", "tiny"), ("data", "cifar10", "few_images")):
+        monkeypatch.setitem(registry.ENTRIES[kind], name, f"test_lightning:{target}")
+    monkeypatch.setitem(registry.ENTRIES["recipe"], "era_s12_lightning", "test_lightning:few_epochs")
+    monkeypatch.setattr(onecycle.data, "cifar10", few_images)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(block, names)
+    assert names["best"].learning_rate == 0.03
+    assert (tmp_path / "logs").is_dir() and list(tmp_path.rglob("misclassified.png"))
+    assert torch.cat(names["logits"]).shape == (20, 10)
+
+
+def test_several_processes_are_refused() -> None:
+    """Each of them would be fed the same batches."""
+    module = ImageDataModule(small_recipe(), data=dataset())
+    module.trainer = Trainer(accelerator="cpu", devices=2, logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match=r"has 2 processes; onecycle feeds one: Trainer\(devices=1\)"):
+        module.setup("fit")
+
+
+def test_the_hyperparameters_are_logged(tmp_path: Path) -> None:
+    _, memory = fit(tmp_path)
+    assert memory.parameters["learning_rate"] == 0.02
+    assert memory.parameters["name"]["schedule"]["lr_min"] == 0.001
+
+
+@pytest.fixture
+def fresh_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if onecycle.launch.lightning had not been imported yet."""
+    for name in [name for name in sys.modules if name.startswith("onecycle.launch.lightning")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.usefixtures("fresh_import")
+def test_a_missing_lightning_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lightning", "lightning.pytorch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError) as told:
+        importlib.import_module("onecycle.launch.lightning")
+    assert told.value.problems == ("onecycle.launch.lightning needs the extra: pip install 'onecycle[lightning]'",)
+
+
+def test_a_broken_torchvision_is_named(tmp_path: Path) -> None:
+    """In a process of its own: torchmetrics imports torchvision when it is itself imported for the first time."""
+    broken_torchvision(tmp_path)
+    code = """
+import onecycle
+try:
+    import onecycle.launch.lightning
+except onecycle.UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.count("\n") == 1
+    assert "torchvision is broken (RuntimeError: operator torchvision::nms does not exist)" in done.stdout
+    assert (
+        f"pip uninstall torchvision, or install the one made for torch {torch.__version__.split('+')[0]}" in done.stdout
+    )
+
+
+def test_what_else_may_be_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    other = importing.explanation(ImportError("libfoo.so\nis missing"), "lightning")
+    assert "lightning is installed but cannot be imported (ImportError: libfoo.so is missing)" in other
+    description = tmp_path / "torchvision-0.1.0.dist-info" / "METADATA"  # what is left of it where files were removed
+    description.parent.mkdir()
+    description.write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1.0\n")
+    left = importing.explanation(ModuleNotFoundError("No module named 'torchvision'", name="torchvision"), "lightning")
+    assert "torchvision is broken" in left
+
+
+def broken_torchvision(folder: Path) -> None:
+    """One that fails as it does beside another torch, https://github.com/Lightning-AI/torchmetrics/issues/3098."""
+    (folder / "torchvision").mkdir()
+    (folder / "torchvision" / "__init__.py").write_text(
+        'raise RuntimeError("operator torchvision::nms does not exist")'
+    )

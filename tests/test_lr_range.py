@@ -1,0 +1,270 @@
+"""The range test: what a sweep does and leaves alone, and what the rules choose."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import images, net
+from torch import nn
+
+from onecycle import UserError, lr_range
+from onecycle.data import Augmentation, Loader
+from onecycle.lr_range import Sweep, choose, descent, sweep
+from onecycle.lr_range.descent import SMOOTHING_DECADES, local_line
+
+
+def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    loader = Loader(images(200), batch_size=50, augmentation=Augmentation(flip="none"))
+    return [(batch.images_nchw, batch.labels) for batch in loader.epoch(0)]
+
+
+def swept(model: nn.Module, **options: object) -> Sweep:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return sweep(model, optimizer, batches(), **{"lr_start": 1e-4, "lr_end": 1.0, "steps": 40, **options})  # type: ignore[arg-type]
+
+
+# The sweep
+
+
+def test_a_sweep_trains_as_a_plain_loop_at_rising_rates() -> None:
+    model = net(dropout=0.0)
+    one = swept(model)
+    other, losses = copy.deepcopy(model), []
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1, momentum=0.9)
+    for step in range(len(one.losses)):
+        optimizer.param_groups[0]["lr"] = 1e-4 * 10 ** (4 * step / 39)
+        inputs, labels = batches()[step % 4]
+        loss = F.cross_entropy(other(inputs), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    np.testing.assert_allclose(one.losses, losses, rtol=1e-4)
+    np.testing.assert_allclose(one.lrs, [1e-4 * 10 ** (4 * step / 39) for step in range(len(one.lrs))])
+
+
+def test_a_sweep_leaves_everything_as_it_was_bit_for_bit() -> None:
+    model = net(dropout=0.3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for inputs, labels in batches():  # so that there are moments, statistics and gradients to leave alone
+        F.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    model.eval()
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict(), [p.grad for p in model.parameters()]))
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index, union-attr]
+
+    def losing(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        random.random(), np.random.rand()
+        return F.cross_entropy(logits, labels)
+
+    sweep(model, optimizer, batches(), lr_start=1e-4, lr_end=1.0, steps=30, loss=losing)
+    assert not model.training
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert np.array_equal(states[1], np.random.get_state()[1])  # type: ignore[index]
+    assert states[2] == random.getstate()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[0][name]), name
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before[1]["param_groups"]
+    for number, values in after["state"].items():
+        assert all(torch.equal(value, before[1]["state"][number][key]) for key, value in values.items())
+    for parameter, grad in zip(model.parameters(), before[2], strict=True):
+        assert grad is not None and parameter.grad is not None and torch.equal(parameter.grad, grad)
+
+
+def test_dropout_is_seeded() -> None:
+    model = net(dropout=0.5)
+    assert swept(model, seed=3) == swept(model, seed=3)
+    assert swept(model, seed=3).losses != swept(model, seed=4).losses
+
+
+def test_a_sweep_stops_where_the_loss_diverges() -> None:
+    one = swept(net(), lr_end=1e4, steps=100)
+    assert one.end in ("diverged", "not finite")
+    assert len(one.lrs) == len(one.losses) < 100
+    assert np.isfinite(one.losses).all()
+
+
+def test_a_sweep_stops_where_the_loss_is_not_finite() -> None:
+    def breaking(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        breaking.calls += 1  # type: ignore[attr-defined]
+        return F.cross_entropy(logits, labels) * (float("nan") if breaking.calls == 15 else 1.0)  # type: ignore[attr-defined]
+
+    breaking.calls = 0  # type: ignore[attr-defined]
+    one = swept(net(), loss=breaking, lr_end=0.01)
+    assert (one.end, len(one.losses)) == ("not finite", 14)
+
+
+def test_the_steps_are_told() -> None:
+    seen: list[tuple[float, float]] = []
+    one = swept(net(), on_step=lambda lr, loss: seen.append((lr, loss)))
+    assert seen == list(zip(one.lrs, one.losses, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr_start": 1.0, "lr_end": 0.1}, "range is inverted, 1 to 0.1"),
+        ({"lr_start": 0.1, "lr_end": 0.5}, "range is too short, 0.1 to 0.5; a factor of 10"),
+        ({"lr_start": 0.0}, "finite rates above 0"),
+        ({"lr_end": float("inf")}, "finite rates above 0"),
+        ({"steps": 19}, "a sweep of 19 steps shows nothing; 20 to 1000"),
+        ({"steps": 1001}, "a sweep of 1001 steps"),
+    ],
+)
+def test_a_range_that_cannot_be_swept_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        swept(net(), **options)
+
+
+def test_batches_that_end_are_refused() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for few in (iter(batches()), []):
+        with pytest.raises(UserError, match=r"the batches end after \d; 40 are needed"):
+            sweep(model, optimizer, few, lr_start=1e-4, lr_end=1.0, steps=40)
+
+
+def test_an_optimizer_of_another_net_is_refused() -> None:
+    optimizer = torch.optim.SGD(net().parameters(), lr=0.1)
+    with pytest.raises(UserError, match="the optimizer trains what is not in the net Sequential"):
+        sweep(net(), optimizer, batches(), lr_start=1e-4, lr_end=1.0)
+
+
+# The choice
+
+
+def curve(x: np.ndarray, middle: float = -2.0, width: float = 0.25, wall: float = 0.0) -> np.ndarray:
+    """A loss over log10 of the rate: 2.3, falling by 1 around `middle`, rising steeply at `wall`."""
+    return np.asarray(2.3 - 1 / (1 + np.exp(-(x - middle) / width)) + np.exp((x - wall) / 0.1))
+
+
+def made(start: float, end: float, steps: int, loss: Callable[..., np.ndarray] = curve, noise: float = 0.0) -> Sweep:
+    x = np.linspace(start, end, steps)
+    losses = loss(x) + np.random.default_rng(0).normal(0, 1, steps) * noise
+    return Sweep(0, tuple(10**x), tuple(losses), "range")
+
+
+def test_each_rule_finds_what_it_is_named_after() -> None:
+    found = choose([made(-5, 0, 400)])
+    log = {rule: np.log10(rates[0]) for rule, rates in found.suggestions.items()}
+    x = np.linspace(-5, 0.0, 100_001)
+    exact = curve(x)
+    lowest = x[exact.argmin()]
+    assert log["steepest"] == pytest.approx(-2.0, abs=0.1)
+    assert log["minimum/10"] == pytest.approx(lowest - 1, abs=0.15)
+    # A logistic fall is done to a tenth and to nine tenths log(9) widths before and after its middle.
+    assert log["onset"] == pytest.approx(-2 - 0.25 * np.log(9), abs=0.15)
+    assert log["slowing"] == pytest.approx(-2 + 0.25 * np.log(9), abs=0.15)
+    assert (found.lr_max, found.lr_min) == (found.suggestions["slowing"][0], found.suggestions["onset"][0])
+
+
+def test_valley_is_the_middle_of_the_longest_falling_subsequence() -> None:
+    one = descent(made(-5, -0.2, 100))
+    losses = one.losses
+    length, before = [1] * 100, [-1] * 100
+    for i in range(100):  # as fastai finds it
+        for j in range(i):
+            if losses[j] > losses[i] and length[j] + 1 > length[i]:
+                length[i], before[i] = length[j] + 1, j
+    last = first = int(np.argmax(length))
+    while before[first] >= 0:
+        first = before[first]
+    fastai = one.log_lrs[first + (last - first) // 3 + (last - first) // 6]
+    valley = np.log10(choose([made(-5, -0.2, 100)], rule="valley").lr_max)
+    assert valley == pytest.approx(fastai, abs=0.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    start=st.floats(-6, -4.3),
+    end=st.floats(-0.4, 0.05),
+    steps=st.integers(60, 400),
+    rule=st.sampled_from(["steepest", "minimum/10", "slowing"]),
+)
+def test_the_choice_does_not_depend_on_where_the_sweep_begins_and_ends(
+    start: float, end: float, steps: int, rule: str
+) -> None:
+    usual = choose([made(-5, 0, 100)], rule=rule)
+    other = choose([made(start, end, steps)], rule=rule)
+    assert np.log10(other.lr_max / usual.lr_max) == pytest.approx(0, abs=0.15)
+    assert np.log10(other.lr_min / usual.lr_min) == pytest.approx(0, abs=0.15)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(10, 80))
+def test_the_smoothed_loss_is_a_weighted_line_at_each_place(seed: int, count: int) -> None:
+    random_ = np.random.default_rng(seed)
+    x, y = np.linspace(-5, 0, count), random_.normal(2, 0.5, count)
+    values, slopes = local_line(x, y)
+    width = max(SMOOTHING_DECADES, 1.5 * 5 / (count - 1))
+    for place in range(count):
+        # polyfit squares its weights
+        slope, value = np.polyfit(x - x[place], y, 1, w=np.exp(-0.25 * ((x - x[place]) / width) ** 2))
+        assert values[place] == pytest.approx(value, abs=1e-8)
+        assert slopes[place] == pytest.approx(slope, abs=1e-7)
+
+
+def test_noise_moves_the_choice_little() -> None:
+    rates = [choose([made(-5, 0, 100, noise=noise)]).lr_max for noise in (0.0, 0.03, 0.06)]
+    assert max(rates) / min(rates) < 2
+
+
+def test_the_choice_is_the_middle_of_the_sweeps() -> None:
+    each = [made(-5, 0, 100, lambda x, m=middle: curve(x, m)) for middle in (-3.0, -2.0, -1.9)]
+    found = choose(each)
+    assert found.lr_max == pytest.approx(sorted(found.suggestions["slowing"])[1])
+    assert found.stability["lr_max_spread"] == pytest.approx(
+        max(found.suggestions["slowing"]) / min(found.suggestions["slowing"])
+    )
+    assert not found.stability["stable"]
+    assert any(line.startswith("lr_max is unstable, the sweeps choose") for line in found.warnings)
+    assert choose([each[1]]).stability["stable"]
+
+
+def test_a_choice_at_the_end_of_the_range_warns() -> None:
+    found = choose([made(-5, -1.8, 60, lambda x: curve(x, middle=-1.5))])
+    assert found.warnings == [f"lr_max {found.lr_max:.2g} is near the end of the sweeps: sweep further up"]
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    for options in ({"rule": "valey"}, {"rule_min": "slowing"}):
+        with pytest.raises(UserError, match=r"the rule '.*' of lr_m.. is unknown; "):
+            choose([made(-5, 0, 100)], **options)
+    with pytest.raises(UserError, match="there is no sweep"):
+        choose([])
+
+
+@pytest.mark.parametrize("loss", [lambda x: np.full_like(x, 2.3), lambda x: 2.3 + (x + 5) * 0.1])
+def test_a_loss_that_never_falls_is_refused(loss: Callable[..., np.ndarray]) -> None:
+    with pytest.raises(UserError, match=r"the loss never falls .*, from a rate of 1e-05 to 0.1: 2.3\d? at first"):
+        choose([made(-5, -1, 60, loss, noise=0.01)])
+
+
+def test_a_loss_that_rises_at_once_is_refused() -> None:
+    one = Sweep(0, tuple(np.geomspace(1, 2, 8)), tuple(np.linspace(2, 9, 8)), "diverged")
+    with pytest.raises(UserError, match=r"the loss rises after 8 steps .* from a rate of 1 to 2; begin it at a lower"):
+        choose([one])
+    with pytest.raises(UserError, match="the loss is not finite after 0 steps of the sweep, at the first step"):
+        choose([Sweep(0, (), (), "not finite")])
+
+
+def test_labels_without_meaning_are_refused() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4, bias=False))
+    nn.init.zeros_(model[1].weight)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="the loss never falls"):
+        choose([swept(model, lr_start=1e-9, lr_end=1e-7)])
+
+
+def test_the_names_are_public() -> None:
+    assert set(lr_range.RULES) == {"steepest", "valley", "minimum/10", "slowing"}
+    assert set(lr_range.RULES_MIN) == {"onset"}
+    assert lr_range.RULE in lr_range.RULES and lr_range.RULE_MIN in lr_range.RULES_MIN

@@ -1,0 +1,73 @@
+"""The tables of results say what the files of the runs say."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import scipy.stats
+from small import dataset, net, small_recipe
+
+import onecycle
+from onecycle.files import read_json
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("benchmark_results", ROOT / "benchmarks" / "results.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_are_up_to_date(results: ModuleType) -> None:
+    for path, text in results.pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run python benchmarks/results.py"
+
+
+def test_every_kept_run_is_in_the_page_and_whole(results: ModuleType) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for one in results.kept():
+        summary = one.summary
+        assert f"benchmarks/results/{one.folder.name})" in page
+        assert one.folder.name.startswith(f"{summary['recipe']}_")
+        assert one.folder.name.endswith(f"_s{summary['seed']}")
+        last = (one.folder / "metrics.csv").read_text().splitlines()[-1].split(",")
+        assert int(last[0]) == summary["epochs"]
+        assert onecycle.recipe(one.folder / "recipe.yaml").epochs == summary["epochs"]
+        assert read_json(one.folder / "environment.json")["git_commit"]
+
+
+def test_the_small_files_of_a_finished_run_are_kept(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    recipe = small_recipe(seed=3)
+    run = onecycle.train(recipe, model=net(), data=dataset(), out=tmp_path / "run", observer=onecycle.Observer())
+    folder = results.keep(run)
+    assert folder.name.startswith("custom_resnet_") and folder.name.endswith("_s3")
+    names = {"summary.json", "metrics.csv", "environment.json", "recipe.yaml"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert all((folder / name).read_bytes() == (run.path / name).read_bytes() for name in names)
+
+
+def test_seeds_become_one_line_with_an_interval(results: ModuleType) -> None:
+    (one,) = [each for each in results.kept() if each.summary["recipe"] == "digits"]
+    accuracies = [91.0, 92.5, 91.75, 93.0]
+    runs = [
+        results.Result(one.folder, {**one.summary, "seed": seed, "test": {"accuracy": accuracy / 100}})
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    (line,) = results.table(runs, Path()).splitlines()[2:]
+    mean = sum(accuracies) / 4
+    low, high = scipy.stats.t.interval(0.95, 3, loc=mean, scale=scipy.stats.sem(accuracies))
+    assert f"{mean:.2f} (sd " in line and f", {low:.2f} to {high:.2f})" in line
+    assert "4, seeds 0, 1, 2, 3" in line
