@@ -10,7 +10,6 @@ epoch; several seeds on one kind of hardware become one line, with mean, standar
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 import scipy.stats
 import yaml
+from measuring.hardware import slug
 
 import onecycle
 from onecycle.files import read_json, write_text
@@ -77,8 +77,7 @@ def main() -> None:
 def keep(run: onecycle.Run) -> Path:
     """Copy a finished run's small files into the folder named after its recipe, hardware and seed."""
     summary = run.summary
-    hardware = re.sub("[^a-z0-9]+", "-", summary["device"].lower()).strip("-")
-    folder = RESULTS / f"{summary['recipe']}_{hardware}_s{summary['seed']}"
+    folder = RESULTS / f"{summary['recipe']}_{slug(summary['device'])}_s{summary['seed']}"
     folder.mkdir(exist_ok=True)
     for name in KEPT:
         if (run.path / name).exists():

@@ -23,7 +23,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "runs" / "mine" / "summary.json").exists()
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"onecycle ([a-z-]+(?: [a-z]+)?)", README))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"onecycle ([a-z][a-z-]+(?: [a-z]+)?)", README))))
 def test_the_commands_exist(command: str) -> None:
     words = [word for word in command.split() if word not in ("custom", "digits", "cifar")]
     if words[0] not in ("train", "find-lr", "recipes", "models", "data"):

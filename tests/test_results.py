@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("benchmark_results", ROOT / "benchmarks" / "results.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

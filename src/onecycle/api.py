@@ -8,20 +8,29 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from . import lr_range, plots, registry, training
-from .data import Augmentation, Dataset, ImageSet, Loader
+from .data import Dataset, ImageSet
 from .data import fetch as fetching
 from .errors import UserError, suggestion
 from .hardware import environment, resolve_device
 from .lr_range import LrRange
 from .models.summary import Summary, summarize
 from .observer import Observer
-from .preparation import Sets, as_dataset, build_net, load_data, rehearse, resolve, split, with_rates
+from .preparation import (
+    Sets,
+    as_resolved,
+    build_net,
+    load_data,
+    rehearse,
+    resolve,
+    split,
+    with_own,
+    with_rates,
+)
 from .progress import default_observer, download_progress, step_progress
-from .recipes import OWN, Component, Recipe, checked, differences, flatten, recipe
+from .recipes import OWN, Recipe, differences, flatten, recipe
 from .run import Run
 from .schedule import rates_to_find
 
@@ -47,7 +56,7 @@ def train(
     notebook, unless an `observer` takes it; `onecycle.Observer()` is silent. Where the schedule says "find", a range
     test comes first, and is kept in the run. Raises UserError where something cannot work, before anything is written.
     """
-    wanted, net, dataset = _with_own(recipe(name, **changes), model, data)
+    wanted, net, dataset = with_own(recipe(name, **changes), model, data)
     chosen = resolve_device(device)
     sets = split(wanted, dataset or load_data(wanted, data_dir))
     resolved = resolve(wanted, sets, chosen)
@@ -92,8 +101,8 @@ def resume(
     for key, value in flatten(dict(changes or {})).items():
         if value == "find":
             raise UserError(f"{key} find: a resumed run has begun with {_rate_of(stored, key)}; name a number instead")
-    wanted, net, dataset = _with_own(recipe(stored if name is None else name, **(changes or {})), model, data)
-    wanted = _as_resolved(wanted, stored)
+    wanted, net, dataset = with_own(recipe(stored if name is None else name, **(changes or {})), model, data)
+    wanted = as_resolved(wanted, stored)
     if wanted.name != stored.name:
         raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {wanted.name!r}; leave the recipe out")
     changed = differences(stored, wanted)
@@ -151,7 +160,7 @@ def find_lr(
     folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that has the
     rates. Raises UserError where a sweep is impossible, or shows nothing.
     """
-    wanted, net, dataset = _with_own(recipe(name, **changes), model, data)
+    wanted, net, dataset = with_own(recipe(name, **changes), model, data)
     chosen = resolve_device(device)
     sets = split(wanted, dataset or load_data(wanted, data_dir))
     resolved = resolve(wanted, sets, chosen)
@@ -252,49 +261,13 @@ def preview(
     """
     wanted = recipe(name, **changes)
     images = split(wanted, load_data(wanted, data_dir)).train
-    subset = images.subset(_classes_in_turn(images.labels, samples))
-    mean, _ = images.channel_statistics()
-    loader = Loader(
-        subset,
-        batch_size=len(subset),
-        augmentation=Augmentation(**wanted.augment.model_dump()),
-        seed=wanted.seed,
-        mean=mean,
-        std=(1.0, 1.0, 1.0),
-    )
-    views = []
-    for epoch in range(epochs):
-        batch = next(iter(loader.epoch(epoch)))
-        pixels = (batch.images_nchw.permute(0, 2, 3, 1) + torch.tensor(mean)).mul(255).round().clamp(0, 255)
-        views.append(pixels.to(torch.uint8)[batch.samples.argsort()].numpy())
-    figure = plots.augmentation_grid(
-        subset.images_nhwc,
-        np.stack(views, axis=1),
-        [images.classes[label] for label in subset.labels],
-        f"{wanted.name}: what the net sees in epochs 1 to {epochs}",
-    )
+    figure = plots.augmented(wanted, images, samples=samples, epochs=epochs)
     return figure if out is None else plots.save(figure, Path(out))
 
 
 def draw(run: Run) -> list[Path]:
     """Draw the run's curves into its plots folder. Raises UserError where its metrics or steps are gone."""
     return [plots.save(plots.curves(run), run.plots / "curves.png")]
-
-
-def _with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module | None, Dataset | None]:
-    """Put what was handed in for `model` and `data` into the recipe; a net and images come back beside it."""
-    net, dataset = None, None
-    if isinstance(model, nn.Module):
-        net = model
-        wanted = wanted.evolve(model=Component(name=OWN + type(model).__name__))
-    elif model is not None:
-        wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
-    if isinstance(data, str | Mapping):
-        wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
-    elif data is not None:
-        dataset = as_dataset(data, wanted.data.split_seed)
-        wanted = wanted.evolve(data={"name": f"{OWN}images", "image_size": dataset.train.image_size})
-    return checked(wanted, wanted.name), net, dataset
 
 
 def _find(recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, **options: Any) -> LrRange:
@@ -316,29 +289,9 @@ def _keep(run: Run, found: LrRange) -> None:
     plots.save(plots.lr_range(found), run.plots / "lr_range.png")
 
 
-def _as_resolved(wanted: Recipe, stored: Recipe) -> Recipe:
-    """Put the stored recipe's precision, statistics and learning rates where `wanted` leaves them open."""
-    mean, std = stored.data.mean, stored.data.std
-    statistics = {
-        "mean": mean if wanted.data.mean == "auto" else wanted.data.mean,
-        "std": std if wanted.data.std == "auto" else wanted.data.std,
-    }
-    precision = stored.precision if wanted.precision == "auto" else wanted.precision
-    found = {key: stored.schedule.options.get(key) for key in rates_to_find(wanted.schedule.options)}
-    return wanted.evolve(precision=precision, data=statistics, schedule=found)
-
-
 def _rate_of(stored: Recipe, key: str) -> Any:
     return stored.schedule.options.get(key.removeprefix("schedule."), "another schedule")
 
 
 def _fingerprints(sets: Sets) -> dict[str, str]:
     return {"train_fingerprint": sets.train.fingerprint(), "test_fingerprint": sets.test.fingerprint()}
-
-
-def _classes_in_turn(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Indices of `count` images: the first of each class, then the second of each, and so on."""
-    rank = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        rank[labels == label] = np.arange(np.count_nonzero(labels == label))
-    return np.lexsort((labels, rank))[:count]

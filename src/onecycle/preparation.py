@@ -14,7 +14,7 @@ from . import registry
 from .data import Augmentation, Dataset, ImageSet, Loader, stratified_split
 from .errors import UserError
 from .hardware import AUTOCAST_DTYPES, resolve_precision
-from .recipes import OWN, Recipe, checked
+from .recipes import OWN, Component, Recipe, checked, recipe
 from .schedule import Schedule, provisional, rates_to_find
 
 TEST_SHARE = 5  # of a set that comes in one piece, one image in so many is for testing
@@ -27,6 +27,22 @@ class Sets:
     train: ImageSet
     val: ImageSet | None
     test: ImageSet
+
+
+def with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module | None, Dataset | None]:
+    """Put what was handed in for `model` and `data` into the recipe; a net and images come back beside it."""
+    net, dataset = None, None
+    if isinstance(model, nn.Module):
+        net = model
+        wanted = wanted.evolve(model=Component(name=OWN + type(model).__name__))
+    elif model is not None:
+        wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
+    if isinstance(data, str | Mapping):
+        wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
+    elif data is not None:
+        dataset = as_dataset(data, wanted.data.split_seed)
+        wanted = wanted.evolve(data={"name": f"{OWN}images", "image_size": dataset.train.image_size})
+    return checked(wanted, wanted.name), net, dataset
 
 
 def load_data(wanted: Recipe, data_dir: str | Path | None = None) -> Dataset:
@@ -84,6 +100,18 @@ def resolve(wanted: Recipe, sets: Sets, device: torch.device) -> Recipe:
         own_mean, own_std = sets.train.channel_statistics()
         mean, std = (own_mean if mean == "auto" else mean), (own_std if std == "auto" else std)
     return checked(wanted.evolve(precision=precision, data={"mean": mean, "std": std}), wanted.name)
+
+
+def as_resolved(wanted: Recipe, stored: Recipe) -> Recipe:
+    """Put the stored recipe's precision, statistics and learning rates where `wanted` leaves them open."""
+    mean, std = stored.data.mean, stored.data.std
+    statistics = {
+        "mean": mean if wanted.data.mean == "auto" else wanted.data.mean,
+        "std": std if wanted.data.std == "auto" else wanted.data.std,
+    }
+    precision = stored.precision if wanted.precision == "auto" else wanted.precision
+    found = {key: stored.schedule.options.get(key) for key in rates_to_find(wanted.schedule.options)}
+    return wanted.evolve(precision=precision, data=statistics, schedule=found)
 
 
 def build_net(wanted: Recipe, num_classes: int) -> nn.Module:

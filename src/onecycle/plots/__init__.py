@@ -3,7 +3,7 @@
 A figure shows itself in a notebook, where it is a cell's last value; `save` writes it to a file.
 """
 
-from .augmentation import augmentation_grid
+from .augmentation import augmentation_grid, augmented
 from .classes import class_accuracy, confusion, draw_class_accuracy, draw_confusion
 from .curves import curves
 from .gallery import draw_mistakes, gallery, misclassified
@@ -14,6 +14,7 @@ from .style import Figure, save
 __all__ = [
     "Figure",
     "augmentation_grid",
+    "augmented",
     "class_accuracy",
     "confusion",
     "curves",

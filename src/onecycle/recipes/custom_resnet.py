@@ -15,6 +15,9 @@ def custom_resnet() -> Recipe:
     tenth of the training set held out (benchmarks/tune_custom_resnet.py): 88.26% held out for 0.2; 87.82% for 0.05,
     with a prototype of this loop and another tenth. One run each, so the difference is within the noise.
 
+    Measured: 94.08% on the test set, one run, seed 0; 4,307 s of training on two cores of an Intel Xeon with AMX, which
+    were busy with other work too.
+
     onecycle train custom_resnet
     """
     return Recipe(
