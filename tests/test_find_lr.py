@@ -161,7 +161,7 @@ def test_the_command_prints_a_table(tmp_path: Path, tiny: None, capsys: pytest.C
     out = capsys.readouterr().out
     stored = json.loads((tmp_path / "out" / "lr_range.json").read_text())
     assert f"lr_min {stored['lr_min']:.3g}, lr_max {stored['lr_max']:.3g}" in out
-    assert "slowing -> lr_max" in out and "onset -> lr_min" in out
+    assert "minimum -> lr_max" in out and "onset -> lr_min" in out
     assert f"onecycle train {tmp_path}/out/recipe.yaml" in out
     assert (tmp_path / "out" / "recipe.yaml").exists()
 

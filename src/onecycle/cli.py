@@ -93,7 +93,7 @@ def find_lr(
         float | None, typer.Option(help="The lowest rate; by default one that suits the optimizer.")
     ] = None,
     lr_end: Annotated[float | None, typer.Option(help="The highest rate.")] = None,
-    rule: Annotated[str, typer.Option(help="Of lr_max: slowing, steepest, valley or minimum/10.")] = "slowing",
+    rule: Annotated[str, typer.Option(help="Of lr_max: minimum, slowing, minimum/10, steepest or valley.")] = "minimum",
     rule_min: Annotated[str, typer.Option(help="Of lr_min: onset.")] = "onset",
     out: Annotated[Path | None, typer.Option(help="The folder for the result; it must not exist.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

@@ -12,7 +12,7 @@ from ..errors import UserError, suggestion
 from .descent import Descent, at_share, descent, longest_fall
 from .sweeps import Sweep
 
-RULE, RULE_MIN = "slowing", "onset"
+RULE, RULE_MIN = "minimum", "onset"
 UNSTABLE = 3.0  # the largest over the smallest rate that the sweeps choose, above which a warning is due
 
 
@@ -109,9 +109,17 @@ def _valley(one: Descent) -> float:
     return float(one.log_lrs[list(longest_fall(one))].mean())
 
 
+def _minimum(one: Descent) -> float:
+    """The rate with the lowest loss. Smith, "A disciplined approach", https://arxiv.org/abs/1803.09820, section 4.1.
+
+    There it is the highest that the maximum of a cycle may be; a rate that is kept has to be lower.
+    """
+    return float(one.log_lrs[one.bottom])
+
+
 def _tenth_of_minimum(one: Descent) -> float:
-    """A tenth of the rate with the lowest loss; `minimum` in fastai."""
-    return float(one.log_lrs[one.bottom]) - 1
+    """A tenth of the rate with the lowest loss; `minimum` in fastai. For a rate that is kept, not a one-cycle's top."""
+    return _minimum(one) - 1
 
 
 def _slowing(one: Descent) -> float:
@@ -127,6 +135,7 @@ def _onset(one: Descent) -> float:
 RULES: dict[str, Callable[[Descent], float]] = {
     "steepest": _steepest,
     "valley": _valley,
+    "minimum": _minimum,
     "minimum/10": _tenth_of_minimum,
     "slowing": _slowing,
 }
