@@ -77,8 +77,8 @@ def synchronize(device: torch.device) -> None:
 def reused_memory(device: torch.device) -> Iterator[None]:
     """While this is open, memory that the process frees stays its own and is given out again.
 
-    Left to itself, glibc returns every large tensor to the system and gets a new one, page by page: a third of a
-    step's time on two cores. Does nothing on a GPU, whose allocator in PyTorch works this way, nor without glibc.
+    Left to itself, glibc returns every large tensor to the system and gets a new one, page by page, which is a good
+    part of a step's time. Does nothing on a GPU, whose allocator in PyTorch works this way, nor without glibc.
     """
     libc = ctypes.CDLL(None) if device.type == "cpu" and platform.libc_ver()[0] == "glibc" else None
     if libc is None:
