@@ -64,12 +64,19 @@ def test_the_result_is_kept_and_its_recipe_trains(tmp_path: Path, drawn: None) -
 
 
 def test_a_recipe_that_says_find_sweeps_first_and_stores_the_numbers(tmp_path: Path, quick: None, drawn: None) -> None:
-    wanted = small_recipe(**FIND)
-    run = onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=onecycle.Observer())
+    class Listener(onecycle.Observer):
+        def on_message(self, text: str) -> None:
+            heard.append(text)
+
+    wanted, heard = small_recipe(**FIND), list[str]()
+    run = onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=Listener())
     stored = json.loads((run.path / "lr_range.json").read_text())
     options = run.recipe.schedule.options
     assert (options["lr_min"], options["lr_max"]) == (stored["lr_min"], stored["lr_max"])
     assert max(row["lr"] for row in run.steps()) == pytest.approx(stored["lr_max"])
+    assert heard[0].startswith(
+        f"lr_min {stored['lr_min']:.3g}, lr_max {stored['lr_max']:.3g} found by the rule minimum ("
+    )
     assert (run.plots / "lr_range.png").exists()
     quiet = onecycle.Observer()
     again = onecycle.train(run.recipe, model=net(), data=dataset(), out=tmp_path / "again", observer=quiet)

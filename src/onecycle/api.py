@@ -71,9 +71,12 @@ def train(
     if data_dir is not None:  # so that the run can be resumed without naming it again
         described["data_dir"] = str(Path(data_dir).absolute())
     run = Run.create(None if out is None else Path(out), resolved, described)
+    watcher = observer or default_observer()
     if found:
         _keep(run, found)
-    training.train(resolved, net, sets, run, device=chosen, observer=observer or default_observer())
+        for message in found.messages:
+            watcher.on_message(message)
+    training.train(resolved, net, sets, run, device=chosen, observer=watcher)
     draw(run)
     return run
 

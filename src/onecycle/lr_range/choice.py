@@ -58,6 +58,14 @@ class LrRange:
             found.append(f"lr_max {self.lr_max:.2g} is near the end of the sweeps: sweep further up")
         return found
 
+    @property
+    def messages(self) -> list[str]:
+        """What was chosen, in a line, and the warnings."""
+        rates = sorted(self.suggestions[self.rule])
+        each = f"{rates[0]:.2g} to {rates[-1]:.2g} in {len(rates)} sweeps" if len(rates) > 1 else "one sweep"
+        chosen = f"lr_min {self.lr_min:.3g}, lr_max {self.lr_max:.3g} found by the rule {self.rule} ({each})"
+        return [chosen, *(f"warning: {warning}" for warning in self.warnings)]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as lr_range.json holds them."""
         return {
