@@ -34,11 +34,12 @@ def lr_range(found: LrRange) -> Figure:
     ):
         loss.annotate(
             f"{name}\n{rate:.2g}",
-            (rate, 0.04),
+            (rate, 0.98),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if side == "right" else 5, 0),
             textcoords="offset points",
             ha=side,
+            va="top",
             color=colour,
             fontweight="bold",
         )
