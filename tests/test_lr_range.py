@@ -214,6 +214,15 @@ def test_the_smoothed_loss_is_a_weighted_line_at_each_place(seed: int, count: in
         assert slopes[place] == pytest.approx(slope, abs=1e-7)
 
 
+@pytest.mark.parametrize(("deeper", "first"), [(-0.02, True), (0.02, True), (0.2, False)])
+def test_of_two_dips_the_first_counts_unless_the_second_is_deeper(deeper: float, first: bool) -> None:
+    def dips(x: np.ndarray) -> np.ndarray:
+        return np.asarray(2.3 - np.exp(-((x + 3) ** 2) / 0.1) - (1 + deeper) * np.exp(-((x + 1) ** 2) / 0.1))
+
+    found = choose([made(-5, 0, 200, dips)])
+    assert np.log10(found.lr_max) == pytest.approx(-3 if first else -1, abs=0.1)
+
+
 def test_noise_moves_the_choice_little() -> None:
     rates = [choose([made(-5, 0, 100, noise=noise)]).lr_max for noise in (0.0, 0.03, 0.06)]
     assert max(rates) / min(rates) < 2
