@@ -118,8 +118,9 @@ def _valley(one: Descent) -> float:
 
 
 def _minimum(one: Descent) -> float:
-    """The rate with the lowest loss, see `Descent`. Smith, "A disciplined approach", https://arxiv.org/abs/1803.09820, section 4.1.
+    """The rate with the lowest loss, as `Descent` has it.
 
+    Source: Smith, "A disciplined approach", https://arxiv.org/abs/1803.09820, section 4.1.
     There it is the highest that the maximum of a cycle may be; a rate that is kept has to be lower.
     """
     return float(one.log_lrs[one.bottom])
