@@ -75,7 +75,7 @@ def test_a_recipe_that_says_find_sweeps_first_and_stores_the_numbers(tmp_path: P
     assert (options["lr_min"], options["lr_max"]) == (stored["lr_min"], stored["lr_max"])
     assert max(row["lr"] for row in run.steps()) == pytest.approx(stored["lr_max"])
     assert heard[0].startswith(
-        f"lr_min {stored['lr_min']:.3g}, lr_max {stored['lr_max']:.3g} found by the rule flattening ("
+        f"lr_min {stored['lr_min']:.3g}, lr_max {stored['lr_max']:.3g} found by the rule minimum ("
     )
     assert (run.plots / "lr_range.png").exists()
     quiet = onecycle.Observer()
@@ -168,7 +168,7 @@ def test_the_command_prints_a_table(tmp_path: Path, tiny: None, capsys: pytest.C
     out = capsys.readouterr().out
     stored = json.loads((tmp_path / "out" / "lr_range.json").read_text())
     assert f"lr_min {stored['lr_min']:.3g}, lr_max {stored['lr_max']:.3g}" in out
-    assert "flattening -> lr_max" in out and "onset -> lr_min" in out
+    assert "minimum -> lr_max" in out and "onset -> lr_min" in out
     assert f"onecycle train {tmp_path}/out/recipe.yaml" in out
     assert (tmp_path / "out" / "recipe.yaml").exists()
 

@@ -12,7 +12,7 @@ from ..errors import UserError, suggestion
 from .descent import Descent, at_share, descent, longest_fall
 from .sweeps import Sweep
 
-RULE, RULE_MIN = "flattening", "onset"
+RULE, RULE_MIN = "minimum", "onset"
 UNSTABLE = 3.0  # the largest over the smallest rate that the sweeps choose, above which a warning is due
 
 
@@ -109,7 +109,7 @@ def check_rules(rule: str, rule_min: str) -> None:
 
 def _steepest(one: Descent) -> float:
     """Where the loss falls fastest; `steep` in fastai and the suggestion in Lightning, but over log10 of the rate."""
-    return float(one.log_lrs[one.steepest])
+    return float(one.log_lrs[one.top + int(np.argmin(one.slopes[one.top : one.bottom + 1]))])
 
 
 def _valley(one: Descent) -> float:
@@ -117,17 +117,12 @@ def _valley(one: Descent) -> float:
     return float(one.log_lrs[list(longest_fall(one))].mean())
 
 
-def _flattening(one: Descent) -> float:
-    """Where the loss has all but ceased to fall. A one-cycle's top may be as high, as it is there for a moment only.
-
-    After Smith, "A disciplined approach", https://arxiv.org/abs/1803.09820, section 4.1, which takes the lowest loss;
-    how flat is flat is ours, see `Descent`.
-    """
-    return float(one.log_lrs[one.flat])
-
-
 def _minimum(one: Descent) -> float:
-    """The rate with the lowest loss: the most that the top of a cycle may be, by the same section."""
+    """The rate with the lowest loss, as `Descent` has it.
+
+    Source: Smith, "A disciplined approach", https://arxiv.org/abs/1803.09820, section 4.1.
+    There it is the highest that the maximum of a cycle may be; a rate that is kept has to be lower.
+    """
     return float(one.log_lrs[one.bottom])
 
 
@@ -149,7 +144,6 @@ def _onset(one: Descent) -> float:
 RULES: dict[str, Callable[[Descent], float]] = {
     "steepest": _steepest,
     "valley": _valley,
-    "flattening": _flattening,
     "minimum": _minimum,
     "minimum/10": _tenth_of_minimum,
     "slowing": _slowing,

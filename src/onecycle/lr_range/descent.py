@@ -14,14 +14,15 @@ Floats = NDArray[np.float64]
 
 SMOOTHING_DECADES = 0.15  # standard deviation of the kernel
 _LEAST_FALL = 0.01  # of the first loss
-_FLAT = 0.1  # of the steepest slope
+_AS_DEEP = 0.05  # of the fall
 
 
 @dataclass(frozen=True)
 class Descent:
     """log10 of the rates, the smoothed loss and its slope a decade [n each]; the places where it falls from and to.
 
-    `bottom` is the lowest place, `top` the highest before it, `steepest` where the loss falls fastest between them.
+    `bottom` is the lowest place, or an earlier dip that is as deep but for a twentieth of the fall: later ones come and
+    go with the batches. `top` is the highest place before it.
     """
 
     log_lrs: Floats
@@ -29,20 +30,6 @@ class Descent:
     slopes: Floats
     top: int
     bottom: int
-
-    @property
-    def steepest(self) -> int:
-        """Where the loss falls fastest."""
-        return self.top + int(np.argmin(self.slopes[self.top : self.bottom + 1]))
-
-    @property
-    def flat(self) -> int:
-        """Where, beyond the steepest place, the loss has all but ceased to fall: at a tenth of the steepest slope.
-
-        Unlike the lowest place it stays where it is when the floor of the valley is wide and tilts with the batches.
-        """
-        flat = self.slopes[self.steepest : self.bottom + 1] > _FLAT * self.slopes[self.steepest]
-        return self.steepest + int(np.argmax(flat)) if flat.any() else self.bottom
 
 
 def descent(sweep: Sweep) -> Descent:
@@ -55,7 +42,7 @@ def descent(sweep: Sweep) -> Descent:
     log_lrs, first = np.log10(sweep.lrs), float(np.median(raw[:5]))
     bounded = np.minimum(raw, 1.5 * first)  # that it has diverged is enough to know; how far would bend the line
     losses, slopes = local_line(log_lrs, bounded)
-    bottom = int(np.argmin(losses))
+    bottom = _first_bottom(losses)
     top = bottom - int(np.argmax(losses[bottom::-1]))
     fall, noise = float(losses[top] - losses[bottom]), float(np.std(bounded - losses))
     if top == bottom or fall < max(_LEAST_FALL * abs(first), 2 * noise):
@@ -64,6 +51,15 @@ def descent(sweep: Sweep) -> Descent:
             "sweep further up, or look at the net and the labels"
         )
     return Descent(log_lrs, losses, slopes, top, bottom)
+
+
+def _first_bottom(losses: Floats) -> int:
+    lowest = int(np.argmin(losses))
+    fall = float(np.max(losses[: lowest + 1]) - losses[lowest])
+    place = int(np.argmax(losses <= losses[lowest] + _AS_DEEP * fall))
+    while place < lowest and losses[place + 1] < losses[place]:
+        place += 1
+    return place
 
 
 def local_line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
