@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -143,14 +144,16 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture
-def tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     module = script("tune_custom_resnet", monkeypatch)
     (tmp_path / "results").mkdir()
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(module, "BASE", TINY)
-    monkeypatch.setattr(module, "HELD_OUT_IMAGES", 20)
+    monkeypatch.setattr(sys.modules["measuring.held_out"], "HELD_OUT_IMAGES", 20)
     monkeypatch.setattr(onecycle.data, "cifar10", small.dataset)
-    return module
+    module.held_out_data.cache_clear()
+    yield module
+    module.held_out_data.cache_clear()
 
 
 def tuned(module: ModuleType, runs: Path, *names: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:

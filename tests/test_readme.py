@@ -36,6 +36,6 @@ def test_the_commands_exist(command: str) -> None:
 def test_the_files_and_pictures_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links and all((ROOT / link).exists() for link in links), links
-    modules = re.findall(r"\b[a-z_]+\.py\b", README)
+    modules = re.findall(r"\b[a-z_]+\.py\b", README.partition("## Layout")[2])
     assert modules and all((ROOT / "src" / "onecycle" / module).exists() for module in modules), modules
     assert all((ROOT / "src" / "onecycle" / folder).is_dir() for folder in ("recipes", "models", "data"))
