@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onecycle import api
+from onecycle.api import training
 
 # The nets of the tests are too small for two threads: they would wait for each other more than they work.
 torch.set_num_threads(1)
@@ -11,11 +11,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def drawn() -> None:
-    """Asked for by tests of runs whose pictures matter; see `_draw_where_asked`."""
+    """Asked for by tests of runs whose pictures and report matter; see `_draw_where_asked`."""
 
 
 @pytest.fixture(autouse=True)
 def _draw_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training the small nets of the tests."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(api, "draw", lambda run: [])
+        monkeypatch.setattr(training, "finish", lambda run, sets, model, device: None)
+        monkeypatch.setattr(training, "report", lambda run, **options: run.path / "report.html")

@@ -12,13 +12,14 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.text import Text
+from scipy.stats import binomtest
 from small import images
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CyclicLR
 
 from onecycle import ImageSet, Run, UserError, plots, recipe
 from onecycle.evaluation import confusion_matrix
-from onecycle.plots.style import shortened, text_width
+from onecycle.plots.names import shortened, text_width
 
 NAMES = ("cat", "automobile", "$5 and $6", "W" * 40)
 
@@ -36,7 +37,9 @@ def run(tmp_path: Path) -> Run:
     for epoch in (1, 2, 3):
         row = {"epoch": epoch, "lr": 0.1, "train_loss": 1 / epoch, "train_accuracy": 1 - 1 / (epoch + 1)}
         made.append_metrics({**row, "test_loss": 1.2 / epoch, "test_accuracy": 1 - 1.2 / (epoch + 1)})
-    made.append_steps([{"step": n, "epoch": 1 + n // 5, "lr": n / 10, "loss": 1, "elapsed_s": n} for n in range(1, 16)])
+    made.append_steps(
+        [{"step": n, "epoch": 1 + (n - 1) // 5, "lr": n / 10, "loss": 1, "elapsed_s": n} for n in range(1, 16)]
+    )
     return made
 
 
@@ -105,6 +108,26 @@ def test_curves_of_a_run_without_an_epoch(tmp_path: Path) -> None:
         plots.curves(Run.create(tmp_path / "run", recipe("digits"), {}))
 
 
+def test_curves_of_a_run_that_was_interrupted_within_an_epoch_and_resumed(run: Run) -> None:
+    run.append_steps([{"step": n, "epoch": 4, "lr": 0.1, "loss": 1, "elapsed_s": n} for n in (16, 17)])
+    run.add_resumption(run.recipe, {"step": 8})
+    accuracy, _, lr = plots.curves(run).axes
+    np.testing.assert_allclose(lr.lines[0].get_xdata(), np.arange(1, 18) / 5)
+    assert accuracy.get_xlim() == lr.get_xlim() == pytest.approx((0, 17 / 5 * 1.02))
+    assert [line.get_xdata() for line in (lr.lines[-1], accuracy.lines[-1])] == [[8 / 5, 8 / 5]] * 2
+    assert lr.get_title(loc="left") == "learning rate of each step; dotted: resumed"
+
+
+def test_the_highest_rate_is_named_beside_the_axis(run: Run) -> None:
+    (run.path / "steps.csv").unlink()
+    run.append_steps([{"step": n, "epoch": 1, "lr": 1 / n, "loss": 1, "elapsed_s": n} for n in range(1, 9)])
+    figure = plots.curves(run)
+    (said,) = figure.axes[2].texts
+    figure.draw_without_rendering()
+    assert said.get_text() == "1 at epoch 0.125"
+    assert said.get_window_extent().x0 >= figure.axes[2].get_window_extent().x0
+
+
 def test_the_bars_are_the_recall_of_each_class(run: Run) -> None:
     stored = run.predictions()
     right = stored["logits"].argmax(1) == stored["labels"]
@@ -112,9 +135,12 @@ def test_the_bars_are_the_recall_of_each_class(run: Run) -> None:
     figure = plots.class_accuracy(run)
     bars = [patch.get_width() for patch in figure.axes[0].patches]
     assert bars == pytest.approx(expected)
+    (intervals,) = figure.axes[0].collections
+    ends = [binomtest(round(15 * one), 15).proportion_ci(method="wilson") for one in expected]
+    np.testing.assert_allclose([path.vertices[:, 0] for path in intervals.get_paths()], ends)  # type: ignore[index]
     shown = plots.class_accuracy(run, order="accuracy")
     assert [patch.get_width() for patch in shown.axes[0].patches] == pytest.approx(sorted(expected))
-    assert f"all: {right.mean():.2%} ({right.sum()} of 60)" in texts(figure)
+    assert f"all (dashed): {right.mean():.2%} ({right.sum()} of 60)" in texts(figure)
     assert f"{expected[0]:.1%}  ({round(expected[0] * 15)} of 15)" in texts(figure)
     assert_nothing_overlaps(figure, [*figure.axes[0].get_yticklabels(), *figure.axes[0].texts])
     with pytest.raises(UserError, match=r"order 'size' is not allowed; allowed: class, accuracy"):
@@ -149,12 +175,11 @@ def test_bars_where_few_of_many_classes_have_images() -> None:
     matrix[7, 7], matrix[9, 7] = 5, 3
     figure = plots.draw_class_accuracy(matrix, [str(one) for one in range(100)], "")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["9", "7"]
-    assert "all: 62.50% (5 of 8); the 2 of 100 classes that have images" in texts(figure)
+    assert "all (dashed): 62.50% (5 of 8); the 2 of 100 classes that have images" in texts(figure)
 
 
 def cells(axes: Axes) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    side = int(len(axes.texts) ** 0.5)
-    grid = np.zeros((side, side), np.int64)
+    grid = np.zeros(np.shape(axes.images[0].get_array())[:2], np.int64)
     for text in axes.texts:
         column, row = text.get_position()
         grid[int(row), int(column)] = int(text.get_text().replace(",", ""))
@@ -202,7 +227,13 @@ def test_what_is_right_differs_in_colour_from_what_is_confused() -> None:
     assert (pixels[[0, 1, 2], [0, 1, 2], 2] > pixels[[0, 1, 2], [0, 1, 2], 0]).all()  # blue
     assert pixels[1, 0, 0] > pixels[1, 0, 2] and pixels[0, 1, 0] > pixels[0, 1, 2]  # orange
     assert pixels[1, 0].sum() < pixels[0, 1].sum()  # the larger confusion is darker
-    assert pixels[2, 0].tolist() == [1, 1, 1, 1]
+    assert np.ptp(pixels[2, 0, :3]) == 0 and pixels[2, 0, 0] > 0.95  # nothing: nearly white
+
+
+def captions(figure: plots.Figure) -> list[tuple[str, str]]:
+    """The lines above the images, in the order of the images: words and number of each."""
+    said = [text.get_text() for text in figure.texts if text is not figure._suptitle]  # type: ignore[attr-defined]
+    return list(zip(said[::2], said[1::2], strict=True))
 
 
 def test_the_gallery_shows_the_most_confident_mistakes(run: Run, test_set: ImageSet) -> None:
@@ -212,16 +243,17 @@ def test_the_gallery_shows_the_most_confident_mistakes(run: Run, test_set: Image
     wrong = [n for n in range(60) if chances[n].argmax() != test_set.labels[n]]
     wrong.sort(key=lambda n: -chances[n].max())
     figure = plots.misclassified(run, test_set, count=7)
-    drawn = [axes for axes in figure.axes if axes.images]
-    assert len(drawn) == 7
-    for axes, place in zip(drawn, wrong, strict=False):
+    assert len(figure.axes) == 7
+    lines = iter(captions(figure))
+    for axes, place in zip(figure.axes, wrong, strict=False):
         np.testing.assert_array_equal(axes.images[0].get_array(), test_set.images_nhwc[place])
-        true, said = axes.get_title(loc="left").splitlines()
-        assert true.startswith("true: ") and true.endswith(f" {chances[place, test_set.labels[place]]:.1%}")
-        assert said.startswith("predicted: ") and said.endswith(f" {chances[place].max():.1%}")
-    said = f"the 7 most confident of {len(wrong)} mistakes in 60 test images"
-    assert figure.get_suptitle() == f"a_$b_$ on digits, seed 3\n{said}"
-    assert_nothing_overlaps(figure, [axes._left_title for axes in drawn])  # type: ignore[attr-defined]
+        (said, of_said), (true, of_true) = next(lines), next(lines)
+        assert said.startswith("predicted: ") and of_said == f"{chances[place].max():.1%}"
+        assert true.startswith("true: ") and of_true == f"{chances[place, test_set.labels[place]]:.1%}"
+        assert said.endswith(NAMES[chances[place].argmax()][-1])
+    heading = f"the 7 most confident of {len(wrong)} mistakes in 60 test images"
+    assert figure.get_suptitle() == f"a_$b_$ on digits, seed 3\n{heading}"
+    assert_nothing_overlaps(figure, figure.texts)
 
 
 def test_a_gallery_of_long_names_and_of_one_image(test_set: ImageSet, run: Run) -> None:
@@ -230,13 +262,15 @@ def test_a_gallery_of_long_names_and_of_one_image(test_set: ImageSet, run: Run) 
     last_wrong[:, 3] = 9  # all are taken for the class of the longest name
     run.write_predictions(torch.from_numpy(last_wrong), torch.from_numpy(stored["labels"]))
     figure = plots.misclassified(run, test_set, count=10)
-    captions = [axes._left_title for axes in figure.axes if axes.images]  # type: ignore[attr-defined]
-    assert all("predicted: WW" in one.get_text() and "… " not in one.get_text() for one in captions)
-    assert all(">99.9%" in one.get_text() and "<0.1%" in one.get_text() for one in captions)
-    assert_nothing_overlaps(figure, captions)
+    lines = captions(figure)
+    assert all(words.startswith("predicted: WW") and number == ">99.9%" for words, number in lines[::2])
+    assert all(words.startswith("true: ") and number == "<0.1%" for words, number in lines[1::2])
+    assert_nothing_overlaps(figure, figure.texts)
     one = plots.misclassified(run, test_set, count=1)
-    assert "the most confident of 45 mistakes in 60 test images" in " ".join(texts(one)).replace("\n", " ")
-    assert_nothing_overlaps(one, [axes._left_title for axes in one.axes])  # type: ignore[attr-defined]
+    assert "the most confident of 45 mistakes in 60 test images" in one.get_suptitle().replace("\n", " ")
+    assert_nothing_overlaps(one, one.texts)
+    every = plots.misclassified(run, test_set, count=45)
+    assert "all 45 mistakes in 60 test images" in every.get_suptitle()
 
 
 def test_a_gallery_needs_the_runs_own_images_and_a_mistake(run: Run, test_set: ImageSet) -> None:
@@ -306,6 +340,6 @@ def test_names_are_shortened_to_the_room(name: str, width: float) -> None:
 
 def test_augmented_samples(tmp_path: Path) -> None:
     originals = images(3).images_nhwc
-    figure = plots.augmentation_grid(originals, np.stack([originals, 255 - originals], 1), ["a", "$b$", "c"], "t")
+    figure = plots.augmentation_grid(originals, np.stack([originals, 255 - originals], 1), ["猫", "$b$", "c"], "t")
     np.testing.assert_array_equal(figure.axes[2].images[0].get_array(), 255 - originals[0])
     assert image_size(plots.save(figure, tmp_path / "a.png").read_bytes())[0] > 300

@@ -9,32 +9,54 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import data, lr_range, models, plots
-    from .api import describe_data, fetch, find_lr, load, preview, resume, summarize_net, train
+    from . import data, evaluation, explanation, lr_range, models, plots
+    from .api import (
+        Explanation,
+        Run,
+        compare,
+        describe_data,
+        evaluate,
+        explain,
+        fetch,
+        find_lr,
+        load,
+        preview,
+        report,
+        resume,
+        summarize_net,
+        train,
+    )
+    from .comparison import Comparison
     from .data import Dataset, ImageSet
     from .errors import OnecycleError, Stopped, TrainingFailed, UserError
+    from .evaluation import Evaluation
     from .observer import Observer, Progress
     from .progress import NotebookObserver, TerminalObserver
     from .recipes import Recipe, recipe
     from .registry import names, register
-    from .run import Run
 
 __version__ = "0.1.0"
 
 _HOME_OF = {
+    "Comparison": "comparison",
     "Dataset": "data",
+    "Evaluation": "evaluation",
+    "Explanation": "api",
     "ImageSet": "data",
     "NotebookObserver": "progress",
     "Observer": "observer",
     "OnecycleError": "errors",
     "Progress": "observer",
     "Recipe": "recipes",
-    "Run": "run",
+    "Run": "api",
     "Stopped": "errors",
     "TerminalObserver": "progress",
     "TrainingFailed": "errors",
     "UserError": "errors",
+    "compare": "api",
     "describe_data": "api",
+    "evaluate": "api",
+    "explain": "api",
     "fetch": "api",
     "find_lr": "api",
     "load": "api",
@@ -42,13 +64,17 @@ _HOME_OF = {
     "preview": "api",
     "recipe": "recipes",
     "register": "registry",
+    "report": "api",
     "resume": "api",
     "summarize_net": "api",
     "train": "api",
 }
-_MODULES = ("data", "lr_range", "models", "plots")
+_MODULES = ("data", "evaluation", "explanation", "lr_range", "models", "plots")
 __all__ = [
+    "Comparison",
     "Dataset",
+    "Evaluation",
+    "Explanation",
     "ImageSet",
     "NotebookObserver",
     "Observer",
@@ -60,8 +86,13 @@ __all__ = [
     "TerminalObserver",
     "TrainingFailed",
     "UserError",
+    "compare",
     "data",
     "describe_data",
+    "evaluate",
+    "evaluation",
+    "explain",
+    "explanation",
     "fetch",
     "find_lr",
     "load",
@@ -72,6 +103,7 @@ __all__ = [
     "preview",
     "recipe",
     "register",
+    "report",
     "resume",
     "summarize_net",
     "train",

@@ -41,3 +41,35 @@ class Observer:
 
     def on_end(self) -> None:
         """The training has ended, well or not."""
+
+
+class Observers(Observer):
+    """Several observers as one; each is told everything, in the order given."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def on_start(self, recipe: Recipe, run: Run, device: str, step: int) -> None:
+        """Tell each."""
+        for one in self._observers:
+            one.on_start(recipe, run, device, step)
+
+    def on_progress(self, progress: Progress) -> None:
+        """Tell each."""
+        for one in self._observers:
+            one.on_progress(progress)
+
+    def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
+        """Tell each."""
+        for one in self._observers:
+            one.on_epoch(row, seconds_left)
+
+    def on_message(self, text: str) -> None:
+        """Tell each."""
+        for one in self._observers:
+            one.on_message(text)
+
+    def on_end(self) -> None:
+        """Tell each."""
+        for one in self._observers:
+            one.on_end()

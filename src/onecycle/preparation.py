@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from .data import Augmentation, Dataset, ImageSet, Loader, stratified_split
 from .errors import UserError
 from .hardware import AUTOCAST_DTYPES, resolve_precision
 from .recipes import OWN, Component, Recipe, checked, recipe
+from .run import Run
 from .schedule import Schedule, provisional, rates_to_find
 
 TEST_SHARE = 5  # of a set that comes in one piece, one image in so many is for testing
@@ -160,3 +162,48 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
     loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
     build_schedule(recipe, len(loader), provisional(recipe.schedule.options))
     registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
+
+
+def fingerprints(sets: Sets) -> dict[str, str]:
+    """What tells a run's images from others, as its environment.json has it."""
+    return {"train_fingerprint": sets.train.fingerprint(), "test_fingerprint": sets.test.fingerprint()}
+
+
+def check_images(run: Run, sets: Sets) -> None:
+    """Raise UserError where the images are not those that the run was trained on and tested with."""
+    began_with = run.environment
+    for key, value in fingerprints(sets).items():
+        if began_with.get(key) != value:
+            raise UserError(f"{run.path}: the images are not those that the run began with ({key} differs)")
+
+
+def images_of(run: Run, *, data: Any = None, data_dir: str | Path | None = None) -> Sets:
+    """The images of a run, found where they were when it began, or in `data_dir`, or handed in again as `data`.
+
+    Raises UserError where they are not at hand, or are others.
+    """
+    stored = run.recipe
+    if data is None:
+        dataset = load_data(stored, data_dir or run.environment.get("data_dir"))
+    else:
+        dataset = as_dataset(data, stored.data.split_seed)
+    sets = split(stored, dataset)
+    check_images(run, sets)
+    return sets
+
+
+def trained_net(run: Run, *, model: nn.Module | None = None, device: torch.device) -> nn.Module:
+    """The run's net with its final weights, in eval mode on the device, channels last.
+
+    `model` is a net that was handed in for the training, which is needed then; it is copied. Raises UserError where
+    the training has not ended, the weights are damaged, or they are another net's.
+    """
+    classes, weights = run.classes, run.weights()
+    net = build_net(run.recipe, len(classes)) if model is None else copy.deepcopy(model)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{run.path / 'model.safetensors'}: the weights are of another net ({reason})") from None
+    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.eval()

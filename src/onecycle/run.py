@@ -8,12 +8,13 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import nn
 
 from . import files
@@ -43,7 +44,7 @@ class Run:
         self.checkpoints = CheckpointFolder(path / "checkpoints")
 
     @classmethod
-    def create(cls, path: Path | None, recipe: Recipe, environment: Mapping[str, Any]) -> Run:
+    def create(cls, path: Path | None, recipe: Recipe, environment: Mapping[str, Any]) -> Self:
         """Make the folder, by default runs/TIME_NAME_sSEED, and store what the training starts from.
 
         Raises UserError where the folder exists.
@@ -73,7 +74,7 @@ class Run:
             raise _exists(Path(path))
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: Path) -> Self:
         """The run in an existing folder. Raises UserError where it is none."""
         what = "holds no recipe.yaml"
         try:
@@ -146,6 +147,16 @@ class Run:
         if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
             raise UserError(f"{self.path / 'model.json'}: damaged; it is not what was written")
         return tuple(classes)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The final weights and buffers by name, on the CPU. Raises UserError where the file is missing or damaged."""
+        path = self.path / "model.safetensors"
+        try:
+            return load(path.read_bytes())
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; it is written when the training ends") from None
+        except (SafetensorError, ValueError, OSError) as error:
+            raise UserError(f"{path}: cannot be read, or is damaged ({error})") from None
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Store the resolved recipe."""

@@ -58,6 +58,11 @@ class CustomResNet(nn.Module):
     BatchNorm and ReLU, unless the options of `custom_resnet` say otherwise.
     """
 
+    # Of 4 x 4 pixels where images have 32. Layer2's 8 x 8 look sharper and are less true: with the mean colour in the
+    # place of the quarter of each image where Grad-CAM of layer3 is largest, the probability of the predicted class
+    # falls from 0.72 to 0.34; of layer2, to 0.37; of random squares, to 0.58 (250 test images, a net of 68%).
+    explained_layer = "layer3"
+
     def __init__(
         self,
         num_classes: int,

@@ -4,26 +4,40 @@ A figure shows itself in a notebook, where it is a cell's last value; `save` wri
 """
 
 from .augmentation import augmentation_grid, augmented
+from .calibration import reliability
 from .classes import class_accuracy, confusion, draw_class_accuracy, draw_confusion
+from .comparison import comparison_curves
 from .curves import curves
+from .explanations import grad_cam_sheet, saliency_sheet
 from .gallery import draw_mistakes, gallery, misclassified
+from .label_errors import label_errors
 from .lr_range import lr_range
+from .overlay import overlay
 from .schedules import schedule
-from .style import Figure, save
+from .sheet import Line
+from .style import Figure, save, title_of
 
 __all__ = [
     "Figure",
+    "Line",
     "augmentation_grid",
     "augmented",
     "class_accuracy",
+    "comparison_curves",
     "confusion",
     "curves",
     "draw_class_accuracy",
     "draw_confusion",
     "draw_mistakes",
     "gallery",
+    "grad_cam_sheet",
+    "label_errors",
     "lr_range",
     "misclassified",
+    "overlay",
+    "reliability",
+    "saliency_sheet",
     "save",
     "schedule",
+    "title_of",
 ]

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from ..data import Augmentation, ImageSet, Loader
 from ..recipes import Recipe
-from .style import GREY, Figure
+from .fonts import legible
+from .names import class_names
+from .style import GREY, Figure, words
+
+_SIZE = 10  # of letters, in points
 
 
 def augmented(recipe: Recipe, images: ImageSet, *, samples: int = 10, epochs: int = 8) -> Figure:
@@ -30,10 +34,11 @@ def augmented(recipe: Recipe, images: ImageSet, *, samples: int = 10, epochs: in
         batch = next(iter(loader.epoch(epoch)))
         pixels = (batch.images_nchw.permute(0, 2, 3, 1) + torch.tensor(mean)).mul(255).round().clamp(0, 255)
         views.append(pixels.to(torch.uint8)[batch.samples.argsort()].numpy())
+    names = class_names(images.classes, subset.labels, _SIZE, 130)
     return augmentation_grid(
         subset.images_nhwc,
         np.stack(views, axis=1),
-        [images.classes[label] for label in subset.labels],
+        [names[label] for label in subset.labels],
         f"{recipe.name}: what the net sees in epochs 1 to {epochs}",
     )
 
@@ -43,8 +48,7 @@ def augmentation_grid(
 ) -> Figure:
     """Originals [n, h, w, 3] in the first column, k augmentations of each [n, k, h, w, 3] beside them."""
     rows, columns = augmented.shape[0], augmented.shape[1] + 1
-    figure = Figure(0.95 * columns + 1.0, 0.98 * rows + 0.75)
-    figure.suptitle(title, fontsize=12, parse_math=False)
+    figure = Figure(0.95 * columns + 1.0, 0.98 * rows + 0.75, title)
     grid = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):
@@ -54,9 +58,10 @@ def augmentation_grid(
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
-        grid[row, 0].set_ylabel(labels[row], rotation=0, ha="right", va="center", fontsize=10, parse_math=False)
-    grid[0, 0].set_title("original", fontsize=10, color=GREY)
-    grid[0, 1].set_title("augmented", fontsize=10, color=GREY, loc="left")
+        name = legible(labels[row])
+        grid[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=_SIZE, **words(name))
+    grid[0, 0].set_title("original", fontsize=_SIZE, color=GREY)
+    grid[0, 1].set_title("augmented", fontsize=_SIZE, color=GREY, loc="left")
     return figure
 
 

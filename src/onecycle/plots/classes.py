@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 from .. import evaluation
 from ..errors import UserError, suggestion
 from ..run import Run
-from .style import BLUE, ORANGE, Figure, shortened, style, text_width, title_of
+from ..stats import wilson_interval
+from .names import class_names, text_width
+from .style import BLUE, ORANGE, Figure, style, title_of, words
 
 Order = Literal["class", "accuracy"]
 
@@ -22,6 +23,7 @@ MOST_BARS = 40  # of more classes, the worst half and the best half of so many a
 MOST_CELLS = 20  # rows and columns of a matrix whose counts can still be read
 _WIDE_CELLS = 10
 _BLUES = LinearSegmentedColormap.from_list("blues", ["#eaf3f9", BLUE])
+_LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue to the eye
 _ORANGES = LinearSegmentedColormap.from_list("oranges", ["#fdf1e7", ORANGE])
 
 
@@ -49,15 +51,18 @@ def confusion(run: Run) -> Figure:
 def draw_class_accuracy(
     matrix: NDArray[np.int64], classes: Sequence[str], title: str, *, order: Order = "class"
 ) -> Figure:
-    """Bars from a confusion matrix [true, predicted], with the counts beside them."""
+    """Bars from a confusion matrix [true, predicted], with their 95% intervals, and the counts beside them."""
     counts, accuracy = evaluation.class_accuracy(matrix)
     right, images = int(matrix.trace()), int(matrix.sum())
     shown, note = _bars_shown(counts, accuracy, order)
-    figure = Figure(9, 0.3 * len(shown) + 1.3, title)
+    figure = Figure(9, 0.3 * len(shown) + 1.4, title)
     axes = figure.subplots()
-    style(axes, f"all: {right / images:.2%} ({right:,} of {images:,}){note}")
+    style(axes, f"all (dashed): {right / images:.2%} ({right:,} of {images:,}){note}")
     places = np.arange(len(shown))
     axes.barh(places, np.nan_to_num(accuracy[shown]), color=BLUE, height=0.7)
+    known = counts[shown] > 0
+    intervals = [wilson_interval(int(matrix[one, one]), int(counts[one])) for one in shown[known]]
+    axes.hlines(places[known], *np.transpose(intervals), color="black", linewidth=1.2)
     axes.axvline(right / images, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
     for place, one in zip(places, shown, strict=True):
         text = f"{accuracy[one]:.1%}  ({matrix[one, one]:,} of {counts[one]:,})" if counts[one] else "no images"
@@ -65,12 +70,12 @@ def draw_class_accuracy(
         axes.annotate(
             text, where, xytext=(8, 0), textcoords="offset points", va="center", fontsize=9, annotation_clip=False
         )
-    axes.set_yticks(places, [shortened(classes[one], 10, 130) for one in shown])
-    _plain_names(axes)
+    names = class_names(classes, shown, 10, 130)
+    axes.set_yticks(places, [names[one] for one in shown], **words(*names.values()))
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("accuracy: the share of a class's images that is right")
+    axes.set_xlabel("accuracy: the share of a class's images that is right, with its 95% interval")
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.tick_params(axis="y", length=0)
@@ -82,7 +87,8 @@ def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str
     right, images = int(matrix.trace()), int(matrix.sum())
     whole = len(classes) <= MOST_CELLS
     kept = np.arange(len(classes)) if whole else _most_confused(matrix)
-    names = [shortened(classes[one], 10, 100) for one in kept]
+    short = class_names(classes, kept, 10, 120)
+    names = [short[one] for one in kept]
     note = f"{right:,} of {images:,} are right (blue); darker is more of the row"
     if not whole:
         matrix = _with_others(matrix, kept)
@@ -96,19 +102,15 @@ def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str
     axes = figure.subplots()
     colours, letters = _cell_colours(matrix, coloured=len(kept))
     axes.imshow(colours)
-    for row, column in np.ndindex(side, side):
-        axes.text(
-            column,
-            row,
-            f"{matrix[row, column]:,}",
-            ha="center",
-            va="center",
-            color=letters[row][column],
-            fontsize=9.5 if wide else 8,
-        )
-    axes.set_xticks(range(side), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(side), names)
-    _plain_names(axes)
+    for row, column in np.argwhere(matrix):
+        count, colour = f"{matrix[row, column]:,}", letters[row, column]
+        axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=9.5 if wide else 8)
+    lettering = words(*names)
+    if room < cell:
+        axes.set_xticks(range(side), names, **lettering)
+    else:
+        axes.set_xticks(range(side), names, rotation=45, ha="right", rotation_mode="anchor", **lettering)
+    axes.set_yticks(range(side), names, **lettering)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.spines[:].set_visible(False)
@@ -157,7 +159,7 @@ def _with_others(matrix: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[
     return small
 
 
-def _cell_colours(matrix: NDArray[np.int64], coloured: int) -> tuple[NDArray[np.float64], list[list[str]]]:
+def _cell_colours(matrix: NDArray[np.int64], coloured: int) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
     """Colours [rows, columns, 4] of cells and of the letters in them; rows and columns from `coloured` on are grey."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(matrix), dtype=bool)
@@ -167,16 +169,8 @@ def _cell_colours(matrix: NDArray[np.int64], coloured: int) -> tuple[NDArray[np.
     depth = np.sqrt(off / (off.max() or 1.0))  # so that the small ones are told apart too
     colours = np.where(diagonal[..., None], _BLUES(shares), _ORANGES(depth))
     colours[others] = to_rgba("#e8e8e8")
-    colours[(matrix == 0) & ~diagonal & ~others] = to_rgba("white")
-    dark = np.where(diagonal, shares > 0.55, depth > 0.65) & ~others
-    letters = np.where(matrix == 0, "#c4c4c4", np.where(dark, "white", "#222222"))
-    return colours, letters.tolist()
-
-
-def _plain_names(axes: Axes) -> None:
-    """Names of classes as they are: a dollar sign begins no formula."""
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_parse_math(False)
+    colours[(matrix == 0) & ~diagonal & ~others] = to_rgba("#f7f7f7")
+    return colours, np.where(colours[..., :3] @ _LUMINANCE > 0.5, "#222222", "white")
 
 
 def _of_run(run: Run) -> tuple[NDArray[np.int64], tuple[str, ...]]:

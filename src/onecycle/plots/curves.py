@@ -17,7 +17,7 @@ _NAMES = {"train": "training", "test": "test", "val": "held out"}
 
 
 def curves(run: Run) -> Figure:
-    """Accuracy, loss and learning rate of a run side by side on one axis of epochs.
+    """Accuracy, loss and learning rate of a run side by side on one axis of epochs; dotted where it was resumed.
 
     The training loss includes label smoothing where the recipe has it; the others never do. Raises UserError where
     the run has no epoch yet, or its files are gone.
@@ -25,6 +25,9 @@ def curves(run: Run) -> Figure:
     metrics, steps = run.metrics(), run.steps()
     if not metrics or not steps:
         raise UserError(f"{run.path}: metrics.csv or steps.csv is missing or empty; there is nothing to draw")
+    steps_per_epoch = sum(row["epoch"] == 1 for row in steps)
+    last = max(metrics[-1]["epoch"], steps[-1]["step"] / steps_per_epoch)
+    resumed = [one["step"] / steps_per_epoch for one in run.environment.get("resumed", [])]
     figure = Figure(13, 4, title_of(run))
     accuracy, loss, lr = figure.subplots(1, 3)
     style(accuracy, "accuracy")
@@ -32,10 +35,13 @@ def curves(run: Run) -> Figure:
     _lines(accuracy, metrics, "accuracy", "{:.2%}")
     style(loss, "cross-entropy, nats")
     _lines(loss, metrics, "loss", "{:.3f}", bottom=0)
-    style(lr, "learning rate of each step")
-    _learning_rate(lr, steps, epochs=metrics[-1]["epoch"])
+    style(lr, "learning rate of each step" + ("; dotted: resumed" if resumed else ""))
+    _learning_rate(lr, steps, steps_per_epoch)
     for axes in (accuracy, loss, lr):
         count_epochs(axes)
+        axes.set_xlim(0, last * 1.02)
+        for epoch in resumed:
+            axes.axvline(epoch, color=GREY, linewidth=1, linestyle=":")
     return figure
 
 
@@ -47,37 +53,35 @@ def _lines(axes: Axes, metrics: Sequence[dict[str, float]], what: str, form: str
             epochs, values = zip(*points, strict=True)
             axes.plot(epochs, values, color=colour, marker="o", markersize=3)
             ends.append((values[-1], f"{_NAMES[name]}\n{form.format(values[-1])}", colour))
-    last = metrics[-1]["epoch"]
-    axes.set_xlim(0, last * 1.02)
     axes.set_ylim(bottom=bottom)
-    _label_ends(axes, last, ends)
+    _label_ends(axes, ends)
 
 
-def _learning_rate(axes: Axes, steps: Sequence[dict[str, float]], epochs: float) -> None:
-    steps_per_epoch = steps[-1]["step"] / epochs
+def _learning_rate(axes: Axes, steps: Sequence[dict[str, float]], steps_per_epoch: int) -> None:
     at = [row["step"] / steps_per_epoch for row in steps]
     rates = [row["lr"] for row in steps]
     axes.plot(at, rates, color=BLUE)
-    axes.set_xlim(0, epochs * 1.02)
     axes.set_ylim(0, max(rates) * 1.15 or 1)
     peak = int(np.argmax(rates))
     place = (at[peak], rates[peak])
     text = f"{rates[peak]:.3g} at epoch {at[peak]:.3g}"
-    axes.annotate(text, place, xytext=(0, 6), textcoords="offset points", ha="center", color=GREY)
+    side = "left" if at[peak] < at[-1] / 4 else "right" if at[peak] > at[-1] * 3 / 4 else "center"
+    axes.annotate(text, place, xytext=(0, 6), textcoords="offset points", ha=side, color=GREY)
 
 
-def _label_ends(axes: Axes, last: float, ends: list[tuple[float, str, str]]) -> None:
-    """Name each line at its end, moved apart where the names would overlap."""
+def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Name each line beside its end, moved apart where the names would overlap."""
     low, high = axes.get_ylim()
     apart = (high - low) * 0.14
     places: list[float] = []
     for value, _, _ in sorted(ends):
-        places.append(max([value, *(place + apart for place in places[-1:])]))
+        places.append(max([value, low + apart / 2, *(place + apart for place in places[-1:])]))
     too_high = max(0.0, max(places, default=low) - (high - apart / 3))
     for place, (_, text, colour) in zip(places, sorted(ends), strict=True):
         axes.annotate(
             text,
-            (last, place - too_high),
+            (1.0, place - too_high),
+            xycoords=("axes fraction", "data"),
             xytext=(8, 0),
             textcoords="offset points",
             color=colour,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,22 +11,22 @@ from .. import evaluation
 from ..data import ImageSet
 from ..errors import UserError
 from ..run import Run
-from .style import Figure, shortened, text_width, title_of
+from .names import class_names
+from .sheet import LETTERS, Line, Tile, percent, room, sheet
+from .style import BLUE, ORANGE, Figure, title_of
 
 MOST_IMAGES = 200
 _COLUMNS = 5
-_CELL_WIDTH = 2.15  # inches
-_SIZE = 8.5  # of letters, in points
+_SIDE = 2.0  # of an image, in inches
 
 
 def misclassified(run: Run, images: ImageSet, *, count: int = 20) -> Figure:
     """The test images that a run got wrong with most confidence, with both classes and their probabilities.
 
     `images` is the test set of the run's data, such as `onecycle.data.cifar10().test`. Raises UserError where it is
-    another one, or where nothing is wrong.
+    another one, where `count` is outside 1 to 200, or where nothing is wrong.
     """
-    if not 1 <= count <= MOST_IMAGES:
-        raise UserError(f"count {count} is outside 1 to {MOST_IMAGES}")
+    check_count(count)
     predictions = run.predictions()
     if not np.array_equal(predictions["labels"], images.labels) or run.classes != images.classes:
         raise UserError(
@@ -40,34 +39,45 @@ def misclassified(run: Run, images: ImageSet, *, count: int = 20) -> Figure:
 
 
 def draw_mistakes(images: ImageSet, found: evaluation.Mistakes, heading: str, *, count: int = 20) -> Figure:
-    """The first `count` mistakes found in `images`, with both classes and their probabilities; at least one."""
-    titles = []
-    for number in range(min(count, len(found))):
-        true = _caption("true", images.classes[found.true[number]], found.true_probability[number])
-        said = _caption("predicted", images.classes[found.predicted[number]], found.predicted_probability[number])
-        titles.append(f"{true}\n{said}")
-    of_them = "the most confident" if len(titles) == 1 else f"the {len(titles)} most confident"
-    title = f"{heading}\n{of_them} of {len(found):,} mistakes in {len(images):,} test images"
-    return gallery(images.images_nhwc[found.index[: len(titles)]], titles, title)
+    """The first `count` mistakes found in `images`, with both classes and their probabilities.
+
+    Raises UserError where there is none.
+    """
+    check_some(len(found), "mistakes")
+    shown = slice(min(count, len(found)))
+    predicted = class_names(images.classes, found.predicted[shown], LETTERS, room(_SIDE, "predicted: ", ">99.9%"))
+    true = class_names(images.classes, found.true[shown], LETTERS, room(_SIDE, "true: ", ">99.9%"))
+    lines = [
+        (
+            Line(f"predicted: {predicted[found.predicted[one]]}", percent(found.predicted_probability[one]), ORANGE),
+            Line(f"true: {true[found.true[one]]}", percent(found.true_probability[one]), BLUE),
+        )
+        for one in range(len(found))[shown]
+    ]
+    title = f"{heading}\n{most_confident(len(lines), len(found))} in {len(images):,} test images"
+    return gallery(images.images_nhwc[found.index[shown]], lines, title)
 
 
-def gallery(images_nhwc: NDArray[np.uint8], titles: Sequence[str], title: str) -> Figure:
-    """Images [n, h, w, 3] in rows of five, a title of one or two lines above each; n is at least 1."""
-    assert len(images_nhwc) == len(titles) > 0
-    columns = min(_COLUMNS, len(titles))
-    rows = math.ceil(len(titles) / columns)
-    figure = Figure(max(_CELL_WIDTH * columns, 6.0), 2.2 * rows + 0.7, title)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, image, text in zip(grid, images_nhwc, titles, strict=False):
-        axes.imshow(image, interpolation="nearest")
-        axes.set_title(text, fontsize=_SIZE, loc="left", parse_math=False, linespacing=1.3)
-    return figure
+def gallery(images_nhwc: NDArray[np.uint8], lines: Sequence[Sequence[Line]], title: str) -> Figure:
+    """Images [n, h, w, 3] in rows of five, as many lines of text above each; n is at least 1."""
+    groups = [[Tile(image, above)] for image, above in zip(images_nhwc, lines, strict=True)]
+    return sheet(groups, title, columns=_COLUMNS, side=_SIDE)
 
 
-def _caption(what: str, name: str, probability: float) -> str:
-    """What stands in one line above an image: as much of the name as there is room for."""
-    percent = ">99.9%" if 0.9995 <= probability < 1 else "<0.1%" if 0 < probability < 0.0005 else f"{probability:.1%}"
-    room = _CELL_WIDTH * 72 - 14 - text_width(f"{what}:  {percent}", _SIZE)
-    return f"{what}: {shortened(name, _SIZE, room)} {percent}"
+def most_confident(shown: int, mistakes: int) -> str:
+    """Which of the mistakes a picture shows."""
+    if shown == mistakes:
+        return "the one mistake" if mistakes == 1 else f"all {mistakes:,} mistakes"
+    return f"the {'' if shown == 1 else f'{shown} '}most confident of {mistakes:,} mistakes"
+
+
+def check_count(count: int) -> None:
+    """Raise UserError where a picture cannot hold so many images."""
+    if not 1 <= count <= MOST_IMAGES:
+        raise UserError(f"count {count} is outside 1 to {MOST_IMAGES}")
+
+
+def check_some(found: int, what: str) -> None:
+    """Raise UserError where nothing was found that could be drawn."""
+    if not found:
+        raise UserError(f"there are no {what}; there is nothing to draw")

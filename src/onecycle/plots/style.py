@@ -5,37 +5,48 @@ from __future__ import annotations
 import io
 import textwrap
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MatplotlibFigure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import UserError
 from ..files import atomic_path
 from ..run import Run
+from .fonts import families, legible
+from .names import shortened, text_width
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#555555"  # Okabe and Ito: safe for the colour-blind
 _FORMATS: Final = (".png", ".svg", ".pdf", ".jpg")
-_TITLE_SIZE: Final = 13  # points
+TITLE_SIZE: Final = 13  # points
+_MARGIN: Final = 0.6  # inches beside a title
+_MOST_LINES: Final = 3  # that a line of a title is broken into
 _FILE_DPI: Final = 144
 _SCREEN_DPI: Final = 96  # a browser's pixels an inch
+
+
+class Words(TypedDict):
+    """Properties of a matplotlib Text."""
+
+    fontfamily: list[str]
+    parse_math: bool
 
 
 class Figure(MatplotlibFigure):
     """A figure that a notebook shows by itself where it is the last value of a cell, without pyplot."""
 
-    def __init__(self, width: float, height: float, title: str = "") -> None:
-        """Width and height are in inches."""
+    def __init__(self, width: float, height: float, title: str = "", *, margin: float | None = None) -> None:
+        """Width and height are in inches, and so is the `margin` of a figure that lays itself out: of its title."""
         super().__init__(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(self)
-        if title:
-            letters = int(width * 72 / (0.58 * _TITLE_SIZE))
-            lines = [line for part in title.splitlines() for line in textwrap.wrap(part, letters)]
-            self.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=_TITLE_SIZE, parse_math=False)
+        if margin is not None:
+            self.set_layout_engine("none")
+        text = "\n".join(title_lines(title, width))
+        place = {"x": 0.01} if margin is None else {"x": margin / width, "y": 1 - margin / height}
+        if text:
+            self.suptitle(text, **place, ha="left", va="top", fontsize=TITLE_SIZE, **words(text))
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """IPython's protocol: the image, finer than most displays, and its size in a browser's pixels."""
@@ -43,6 +54,22 @@ class Figure(MatplotlibFigure):
         self.savefig(image, format="png", dpi=_FILE_DPI)
         width, height = self.get_size_inches()
         return image.getvalue(), {"width": round(width * _SCREEN_DPI), "height": round(height * _SCREEN_DPI)}
+
+
+def words(*texts: str) -> Words:
+    """How matplotlib is to draw words that are not ours: in fonts that have their letters; a $ begins no formula."""
+    return {"fontfamily": families(*texts), "parse_math": False}
+
+
+def title_lines(title: str, width: float) -> list[str]:
+    """The lines of a title, broken where they are wider than a figure of `width` inches; of long ones the ends."""
+    room = (width - _MARGIN) * 72
+    lines: list[str] = []
+    for part in title.splitlines():
+        fitting = shortened(legible(part), TITLE_SIZE, _MOST_LINES * room)
+        letters = int(room * len(fitting) / (text_width(fitting, TITLE_SIZE) or 1))
+        lines += textwrap.wrap(fitting, max(letters, 10))
+    return lines
 
 
 def style(axes: Axes, title: str) -> None:
@@ -63,21 +90,6 @@ def title_of(run: Run, what: str = "") -> str:
     """Which run a picture is of, and what it shows of it."""
     recipe = run.recipe
     return f"{recipe.name} on {recipe.data.name}, seed {recipe.seed}" + (f": {what}" if what else "")
-
-
-def text_width(text: str, size: float) -> float:
-    """The width of a text in points, of letters of `size` points."""
-    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
-    return float(width)
-
-
-def shortened(name: str, size: float, width: float) -> str:
-    """The name, or so much of its beginning and end as fits into `width` points with letters of `size` points."""
-    kept, fitting = len(name), name
-    while kept > 2 and text_width(fitting, size) > width:
-        kept -= 1
-        fitting = f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
-    return fitting
 
 
 def save(figure: MatplotlibFigure, path: str | Path) -> Path:

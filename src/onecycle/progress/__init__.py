@@ -2,6 +2,9 @@
 
 from . import notebook
 from .bars import download_progress, step_progress
+from .comparison import print_comparison
+from .evaluation import print_evaluation
+from .explanation import print_explanation
 from .notebook import NotebookObserver
 from .numbers import duration
 from .printing import print_data_info, print_end, print_lr_range
@@ -13,8 +16,11 @@ __all__ = [
     "default_observer",
     "download_progress",
     "duration",
+    "print_comparison",
     "print_data_info",
     "print_end",
+    "print_evaluation",
+    "print_explanation",
     "print_lr_range",
     "step_progress",
 ]

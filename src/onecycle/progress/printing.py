@@ -44,10 +44,9 @@ def print_end(run: Run, summary: Mapping[str, Any]) -> None:
         f"{duration(summary['train_seconds'])} of training at {summary['images_per_second']:,.0f} images/s"
     )
     console.print(Text.assemble((f"{test['accuracy']:.2%}", "bold"), rest), soft_wrap=True)
-    written = [
-        f"{run.path}/{name}" for name in ("summary.json", "metrics.csv", "model.safetensors", "plots/curves.png")
-    ]
+    written = [f"{run.path}/{name}" for name in ("summary.json", "metrics.csv", "model.safetensors", "plots/*.png")]
     console.print("wrote " + ", ".join(written), soft_wrap=True)
+    console.print(f"all there is to see: {run.path}/report.html", soft_wrap=True)
 
 
 def print_lr_range(found: LrRange, folder: Path) -> None:

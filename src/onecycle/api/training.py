@@ -1,27 +1,26 @@
-"""The public verbs on one run, a function a command, composed from the floors below."""
+"""Make runs: train, go on, find learning rates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from . import lr_range, plots, registry, training
-from .data import Dataset, ImageSet
-from .data import fetch as fetching
-from .errors import UserError, suggestion
-from .hardware import environment, resolve_device
-from .lr_range import LrRange
-from .models.summary import Summary, summarize
-from .observer import Observer
-from .preparation import (
+from .. import lr_range, plots, training
+from ..data import Dataset, ImageSet
+from ..errors import UserError
+from ..hardware import environment, resolve_device
+from ..lr_range import LrRange
+from ..observer import Observer
+from ..preparation import (
     Sets,
     as_resolved,
     build_net,
+    check_images,
+    fingerprints,
     load_data,
     rehearse,
     resolve,
@@ -29,10 +28,12 @@ from .preparation import (
     with_own,
     with_rates,
 )
-from .progress import default_observer, download_progress, step_progress
-from .recipes import OWN, Recipe, differences, flatten, recipe
-from .run import Run
-from .schedule import rates_to_find
+from ..progress import default_observer, step_progress
+from ..recipes import OWN, Recipe, differences, flatten, recipe
+from ..schedule import rates_to_find
+from .inspection import report
+from .pictures import finish
+from .runs import Run
 
 _OF_RESUMING = ("schedule.lr", "schedule.knots", "checkpoint.", "precision")  # what a resumed run may change
 
@@ -67,7 +68,7 @@ def train(
     if rates_to_find(resolved.schedule.options):
         found = _find(resolved, sets, chosen, net if wanted.model.name.startswith(OWN) else None)
         resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
-    described = environment(chosen) | _fingerprints(sets)
+    described = environment(chosen) | fingerprints(sets)
     if data_dir is not None:  # so that the run can be resumed without naming it again
         described["data_dir"] = str(Path(data_dir).absolute())
     run = Run.create(None if out is None else Path(out), resolved, described)
@@ -77,7 +78,7 @@ def train(
         for message in found.messages:
             watcher.on_message(message)
     training.train(resolved, net, sets, run, device=chosen, observer=watcher)
-    draw(run)
+    finish(run, sets, net, chosen)
     return run
 
 
@@ -118,26 +119,19 @@ def resume(
     if run.finished:
         if changed:
             raise UserError(f"{path}: the training has ended, {', '.join(changed)} can no longer change")
-        draw(run)
+        report(run, data=data, data_dir=data_dir, model=model, device=device)
         return run
     chosen = resolve_device(device)
     sets = split(wanted, dataset or load_data(wanted, data_dir or run.environment.get("data_dir")))
-    for key, value in _fingerprints(sets).items():
-        if run.environment.get(key) != value:
-            raise UserError(f"{path}: the images are not those that the run began with ({key} differs)")
+    check_images(run, sets)
     resolved = resolve(wanted, sets, chosen)
     net = net or build_net(resolved, len(sets.train.classes))
     rehearse(resolved, net, sets)
     went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
     watcher = observer or default_observer()
     training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on)
-    draw(run)
+    finish(run, sets, net, chosen)
     return run
-
-
-def load(path: str | Path) -> Run:
-    """A run on disk. Raises UserError where the folder is none."""
-    return Run.open(Path(path))
 
 
 def find_lr(
@@ -183,94 +177,9 @@ def find_lr(
     )
     if out is not None:
         rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
-        run = Run.create(Path(out), resolved.evolve(schedule=rates), environment(chosen) | _fingerprints(sets))
+        run = Run.create(Path(out), resolved.evolve(schedule=rates), environment(chosen) | fingerprints(sets))
         _keep(run, found)
     return found
-
-
-def summarize_net(name: str, *, num_classes: int = 10, image_size: int = 32, batch_size: int = 1) -> Summary:
-    """The layer table of a registered net."""
-    return summarize(registry.load("model", name)(num_classes), (batch_size, 3, image_size, image_size))
-
-
-def fetch(
-    name: str = "cifar10",
-    *,
-    data_dir: str | Path | None = None,
-    mirrors: Sequence[str] = (),
-    timeout_s: float = 30.0,
-) -> Path:
-    """Download and verify a data set's archive unless it is there, going on where an earlier try was cut off.
-
-    It goes to `data_dir`, else where ONECYCLE_DATA points, else into the user's cache. `mirrors` are tried first;
-    `timeout_s` bounds each wait for the network. Raises UserError where the set is unknown, or no mirror gave it.
-    """
-    if name not in fetching.ARCHIVES:
-        raise UserError(f"data set {name!r} cannot be fetched; {suggestion(name, fetching.ARCHIVES)}")
-    archive, target = fetching.ARCHIVES[name], fetching.data_folder(None if data_dir is None else Path(data_dir))
-    with download_progress(name) as report:
-        return fetching.fetch(archive, target, mirrors=[*mirrors, *archive.urls], timeout_s=timeout_s, progress=report)
-
-
-def describe_data(images: ImageSet) -> dict[str, Any]:
-    """Counts, classes and channel statistics of a set."""
-    mean, std = images.channel_statistics()
-    counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
-    return {
-        "images": len(images),
-        "image_size": images.image_size,
-        "classes": dict(zip(images.classes, counts, strict=True)),
-        "mean": list(mean),
-        "std": list(std),
-    }
-
-
-@overload
-def preview(
-    name: str | Path | Recipe,
-    *,
-    out: None = None,
-    samples: int = 10,
-    epochs: int = 8,
-    data_dir: str | Path | None = None,
-    **changes: Any,
-) -> plots.Figure: ...
-
-
-@overload
-def preview(
-    name: str | Path | Recipe,
-    *,
-    out: str | Path,
-    samples: int = 10,
-    epochs: int = 8,
-    data_dir: str | Path | None = None,
-    **changes: Any,
-) -> Path: ...
-
-
-def preview(
-    name: str | Path | Recipe,
-    *,
-    out: str | Path | None = None,
-    samples: int = 10,
-    epochs: int = 8,
-    data_dir: str | Path | None = None,
-    **changes: Any,
-) -> plots.Figure | Path:
-    """Draw training images, one a class in turn, beside what the recipe makes of each in its first epochs.
-
-    The figure is returned, or with `out` written there, and the path is returned.
-    """
-    wanted = recipe(name, **changes)
-    images = split(wanted, load_data(wanted, data_dir)).train
-    figure = plots.augmented(wanted, images, samples=samples, epochs=epochs)
-    return figure if out is None else plots.save(figure, Path(out))
-
-
-def draw(run: Run) -> list[Path]:
-    """Draw the run's curves into its plots folder. Raises UserError where its metrics or steps are gone."""
-    return [plots.save(plots.curves(run), run.plots / "curves.png")]
 
 
 def _find(recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, **options: Any) -> LrRange:

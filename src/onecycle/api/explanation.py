@@ -1,0 +1,82 @@
+"""What `explain` gives: mistakes, what the net looked at in them, and labels that are likely wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import plots
+from ..data import ImageSet
+from ..evaluation import Mistakes
+from ..explanation import Activations, LabelErrors, Saliency
+from ..files import disk_errors
+from ..run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Mistakes of a run on its test set `images`, of `wrong` in all, the most confident first.
+
+    `activations` and, where it was asked for, `saliency` are of the first of them, in their order. `label_errors` are
+    of the whole test set.
+    """
+
+    run: Run
+    images: ImageSet
+    wrong: int
+    mistakes: Mistakes
+    activations: Activations
+    saliency: Saliency | None
+    label_errors: LabelErrors
+
+    def figures(self, *, opacity: float = 0.5) -> dict[str, plots.Figure]:
+        """The pictures by their names; `opacity` is that of the class activation maps, 0 to 1."""
+        title, shown = plots.title_of(self.run), len(self.activations)
+        found = {
+            "misclassified": plots.draw_mistakes(self.images, self.mistakes, title, count=shown),
+            "grad_cam": plots.grad_cam_sheet(
+                self.images, self.mistakes, self.activations, title, count=shown, opacity=opacity
+            ),
+        }
+        if self.saliency is not None:
+            maps = self.saliency
+            found["saliency"] = plots.saliency_sheet(
+                self.images, self.mistakes, maps.of_predicted, maps.of_true, title, count=shown
+            )
+        if len(self.label_errors):
+            found["label_errors"] = plots.label_errors(self.images, self.label_errors, title)
+        return found
+
+    def save(self, out: str | Path | None = None, *, opacity: float = 0.5) -> list[Path]:
+        """Draw all of it as PNG files into the folder `out`, by default the run's plots, and return their paths."""
+        folder = self.run.plots if out is None else Path(out)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return [plots.save(figure, folder / f"{name}.png") for name, figure in self.figures(opacity=opacity).items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but images and maps, as JSON has it; of the mistakes those that have maps."""
+        classes, shown = self.images.classes, len(self.activations)
+        return {
+            "images": len(self.images),
+            "wrong": self.wrong,
+            "chosen": len(self.mistakes),
+            "layer": self.activations.layer,
+            "method": self.activations.method,
+            "mistakes": _rows(self.mistakes, ("true", "predicted"), classes)[:shown],
+            "label_errors": _rows(self.label_errors, ("given", "suggested"), classes),
+        }
+
+
+def _rows(found: Mistakes | LabelErrors, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """An object an image: its place, and for each of `names` a class and its probability."""
+    return [
+        {
+            "index": int(index),
+            **{name: classes[getattr(found, name)[place]] for name in names},
+            **{f"{name}_probability": float(getattr(found, f"{name}_probability")[place]) for name in names},
+        }
+        for place, index in enumerate(found.index)
+    ]

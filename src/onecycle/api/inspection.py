@@ -1,0 +1,201 @@
+"""Look at runs: how good they are, what they get wrong and why, on the terminal, as pictures and as pages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import comparison, evaluation, explanation, reporting
+from ..comparison import Comparison
+from ..data import Dataset, ImageSet
+from ..errors import UserError
+from ..evaluation import Evaluation
+from ..hardware import autocast, resolve_device
+from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, trained_net
+from ..progress import step_progress
+from ..recipes import recipe
+from ..run import Run
+from .explanation import Explanation
+from .pictures import evaluated, write_report
+
+REFRESH_SECONDS = 5  # of the page of a run in progress
+_CLASSES_NAMED = 10  # in an error
+
+
+def evaluate(
+    run: str | Path | Run,
+    *,
+    data: Dataset | ImageSet | str | None = None,
+    data_dir: str | Path | None = None,
+    model: nn.Module | None = None,
+    device: str = "auto",
+) -> Evaluation:
+    """Every metric of a finished run, from the logits that it stored of its test set.
+
+    With `data` the net is run on other images with the same classes: an ImageSet, the test part of a Dataset, or that
+    of a data set by name, which is looked for in `data_dir`. `model` is the net, where the training was handed one.
+    Raises UserError where something is missing or does not fit.
+    """
+    opened = _opened(run)
+    if data is None:
+        return evaluated(opened)
+    images = _other_images(opened, data, data_dir)
+    chosen = resolve_device(device)
+    net = trained_net(opened, model=model, device=chosen)
+    loader = build_loader(opened.recipe, images, chosen, train=False)
+    with step_progress("evaluation") as say, autocast(opened.recipe.precision, chosen):
+        logits_nk = evaluation.predict_logits(net, loader, on_batch=_counted(say, len(loader)))
+    return evaluation.evaluate(logits_nk.numpy(), images.labels, opened.classes)
+
+
+def explain(
+    run: str | Path | Run,
+    *,
+    count: int = 20,
+    true: str | None = None,
+    predicted: str | None = None,
+    layer: str | None = None,
+    method: str = "grad_cam",
+    saliency: bool = False,
+    data: Dataset | ImageSet | None = None,
+    data_dir: str | Path | None = None,
+    model: nn.Module | None = None,
+    device: str = "auto",
+) -> Explanation:
+    """The most confident mistakes of a finished run, what its net looked at in them, and likely label errors.
+
+    `true` and `predicted` choose among the mistakes: images of a class, those taken for a class, or both. `layer` and
+    `method`, "grad_cam" or "grad_cam++", are those of the class activation maps; `saliency` adds integrated gradients,
+    which need the extra `explain`. `data` and `model` are what the training was handed, `data_dir` is where the images
+    lie if no longer where they were. Raises UserError where something is missing, or nothing was mistaken so.
+    """
+    opened = _opened(run)
+    stored = opened.predictions()
+    evaluated(opened)  # whatever is wrong with the predictions is said first
+    found = evaluation.mistakes(stored["logits"], stored["labels"])
+    chosen = explanation.select(found, opened.classes, true=true, predicted=predicted)
+    shown = explanation.first(chosen, count)
+    on = resolve_device(device)
+    net = trained_net(opened, model=model, device=on)
+    images = images_of(opened, data=data, data_dir=data_dir).test
+    mean, std = opened.recipe.data.statistics
+    activations = explanation.explain(net, images, shown, mean=mean, std=std, device=on, layer=layer, method=method)
+    gradients = explanation.saliency(net, images, shown, mean=mean, std=std, device=on) if saliency else None
+    return Explanation(
+        run=opened,
+        images=images,
+        wrong=len(found),
+        mistakes=chosen,
+        activations=activations,
+        saliency=gradients,
+        label_errors=explanation.find_label_errors(stored["logits"], stored["labels"]),
+    )
+
+
+def report(
+    run: str | Path | Run,
+    *,
+    out: str | Path | None = None,
+    data: Dataset | ImageSet | None = None,
+    data_dir: str | Path | None = None,
+    model: nn.Module | None = None,
+    device: str = "auto",
+) -> Path:
+    """Write all there is to see of a run as one HTML file that needs nothing else, by default RUN/report.html.
+
+    What cannot be shown is left out and the page says why: images that are no longer at hand, a net that was handed in
+    and is not handed in again, the results of a training that has not ended. Other options are as for `explain`.
+    """
+    opened = _opened(run)
+    chosen = resolve_device(device)
+    sets, why = _images_if_there(opened, data, data_dir)
+    net = None
+    if opened.finished:
+        try:
+            net = trained_net(opened, model=model, device=chosen)
+        except UserError:
+            if model is not None:
+                raise
+    return write_report(opened, sets, why, net, chosen, None if out is None else Path(out))
+
+
+def watch(
+    run: str | Path | Run,
+    *,
+    out: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+) -> Iterator[Path]:
+    """Keep the report of a run in progress fresh; yields its path each time, the last time when the run is over."""
+    opened = _opened(run)
+    to = None if out is None else Path(out)
+
+    def write(running: bool) -> Path:
+        if not running:
+            return report(opened, out=to, data_dir=data_dir, device=device)
+        return reporting.write_report(
+            opened, images=None, net=None, device=torch.device("cpu"), out=to, refresh_seconds=REFRESH_SECONDS
+        )
+
+    return reporting.watch(opened, write)
+
+
+def compare(
+    *runs: str | Path | Run,
+    out: str | Path | None = None,
+    data: Dataset | ImageSet | None = None,
+    data_dir: str | Path | None = None,
+) -> Comparison:
+    """Two or more finished runs on the same test set, each compared with the first, image by image.
+
+    With `out` a page is written there, as one HTML file; `data` and `data_dir` are for its images, which are left out
+    where they are not at hand. Raises UserError where the runs cannot be compared.
+    """
+    opened = [_opened(run) for run in runs]
+    found = comparison.compare(opened)
+    if out is not None:
+        sets, why = _images_if_there(opened[0], data, data_dir)
+        reporting.write_comparison(found, sets.test if sets else None, Path(out), why_no_images=why)
+    return found
+
+
+def _opened(run: str | Path | Run) -> Run:
+    return run if isinstance(run, Run) else Run.open(Path(run))
+
+
+def _images_if_there(run: Run, data: Dataset | ImageSet | None, data_dir: str | Path | None) -> tuple[Sets | None, str]:
+    """The images of a run, or None and why they are not at hand; an error where somebody said where they are."""
+    try:
+        return images_of(run, data=data, data_dir=data_dir), ""
+    except UserError as error:
+        if data is not None or data_dir is not None:
+            raise
+        return None, str(error)
+
+
+def _other_images(run: Run, data: Dataset | ImageSet | str, data_dir: str | Path | None) -> ImageSet:
+    """Images to evaluate a run on. Raises UserError where they have other classes."""
+    if isinstance(data, str):
+        data = load_data(recipe(run.recipe, data={"name": data}), data_dir)
+    images = data if isinstance(data, ImageSet) else as_dataset(data, seed=0).test
+    if images.classes != run.classes:
+        raise UserError(
+            f"the images have the classes {_listed(images.classes)}; those of {run.path} are needed: "
+            f"{_listed(run.classes)}"
+        )
+    return images
+
+
+def _listed(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:_CLASSES_NAMED])
+    return shown if len(classes) <= _CLASSES_NAMED else f"{shown}, ... ({len(classes):,} in all)"
+
+
+def _counted(say: Callable[[int, int, str], None], batches: int) -> Callable[[], None]:
+    """What to call after each batch."""
+    numbers = itertools.count(1)
+    return lambda: say(next(numbers), batches, "batches")

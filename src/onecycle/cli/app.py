@@ -1,0 +1,36 @@
+"""The commands' tree, and the options that several of them have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Train small image classifiers fast, and see what they learned.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(help="List the shipped recipes, or show one.", rich_markup_mode=None)
+models_app = typer.Typer(help="Look at the nets.", rich_markup_mode=None)
+data_app = typer.Typer(help="Get, describe and look at data sets.", rich_markup_mode=None)
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/demo.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as schedule.epochs=3.")
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the data set lies; else ONECYCLE_DATA, else the user's cache.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train small image classifiers fast, and see what they learned."""

@@ -1,0 +1,112 @@
+"""The commands that show what there is: recipes, nets, data sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UserError, suggestion
+from .app import DataDirOption, JsonOption, RecipeArgument, SetOption, data_app, models_app, recipes_app
+
+
+@recipes_app.callback(invoke_without_command=True)
+def recipes(context: typer.Context) -> None:
+    """List the shipped recipes."""
+    if context.invoked_subcommand is not None:
+        return
+    from .. import registry
+
+    for name in registry.names("recipe"):
+        document = (registry.load("recipe", name).__doc__ or "").strip()
+        typer.echo(f"{name}\n    " + "\n    ".join(line.strip() for line in document.splitlines()) + "\n")
+
+
+@recipes_app.command("show")
+def recipes_show(recipe: RecipeArgument, changes: SetOption = None) -> None:
+    """Print a recipe as YAML, every default filled in."""
+    from ..recipes import assignments
+    from ..recipes import recipe as read
+
+    typer.echo(read(recipe, **assignments(changes or [])).to_yaml(), nl=False)
+
+
+@models_app.callback(invoke_without_command=True)
+@data_app.callback(invoke_without_command=True)
+def group(context: typer.Context) -> None:
+    """Print what there is where no command is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@models_app.command("summary")
+def models_summary(
+    net: Annotated[str, typer.Argument(metavar="NET", help="A registered net, such as custom_resnet.")],
+    image_size: Annotated[int, typer.Option(min=32, help="Height and width in pixels.")] = 32,
+    num_classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch.")] = 1,
+) -> None:
+    """Print a net's layers: kind, output shape, parameters, multiply-adds."""
+    from .. import api
+    from ..models.summary import render
+
+    summary = api.summarize_net(net, num_classes=num_classes, image_size=image_size, batch_size=batch_size)
+    typer.echo(render(summary))
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10.")],
+    data_dir: DataDirOption = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="An address to try first; also ONECYCLE_MIRROR. May be repeated.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before the next address.")] = 30.0,
+) -> None:
+    """Download and verify a data set; goes on where an earlier try was cut off."""
+    from .. import api
+
+    path = api.fetch(name, data_dir=data_dir, mirrors=mirror or [], timeout_s=timeout)
+    typer.echo(f"{path}: whole and verified; train with: onecycle train custom_resnet --data-dir {path.parent}")
+
+
+@data_app.command("info")
+def data_info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered data set.")] = "cifar10",
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Counts, classes and channel statistics."""
+    from .. import api, registry
+
+    if name not in registry.names("data"):
+        raise UserError(f"data set {name!r} is unknown; {suggestion(name, registry.names('data'))}")
+    dataset = registry.load("data", name)(data_dir=data_dir, image_size=32)
+    parts = {"train": api.describe_data(dataset.train), "test": api.describe_data(dataset.test)}
+    if as_json:
+        typer.echo(json.dumps({"name": name, **parts}, indent=2))
+        return
+    from ..progress import print_data_info
+
+    print_data_info(name, parts)
+
+
+@data_app.command("preview")
+def data_preview(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="The picture's file.")] = Path("preview.png"),
+    samples: Annotated[int, typer.Option(min=1, max=100, help="Images; one a class in turn.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, max=24, help="Augmentations of each.")] = 8,
+    data_dir: DataDirOption = None,
+    changes: SetOption = None,
+) -> None:
+    """Draw samples beside several augmentations of each."""
+    from .. import api
+    from ..recipes import assignments
+    from ..recipes import recipe as read
+
+    wanted = read(recipe, **assignments(changes or []))
+    path = api.preview(wanted, out=out, samples=samples, epochs=epochs, data_dir=data_dir)
+    typer.echo(f"wrote {path}")

@@ -1,0 +1,113 @@
+"""The commands that look at runs: evaluate, explain, report, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import DataDirOption, DeviceOption, JsonOption, RunArgument, app
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Option(help="Another data set with the same classes; the net is run on it.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy with its interval, every class, what is taken for what, calibration."""
+    from .. import api
+
+    found = api.evaluate(run, data=data, data_dir=data_dir, device=device)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run), "data": data, **found.to_dict()}, indent=2, allow_nan=False))
+        return
+    from ..progress import print_evaluation
+
+    print_evaluation(f"{run}" + (f" on {data}" if data else ""), found)
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    count: Annotated[int, typer.Option(help="Mistakes shown, the most confident first.")] = 20,
+    true: Annotated[str | None, typer.Option(help="Only images of this class.")] = None,
+    predicted: Annotated[str | None, typer.Option(help="Only images taken for this class.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Of Grad-CAM; by default the one that the net names.")] = None,
+    method: Annotated[str, typer.Option(help="grad_cam or grad_cam++.")] = "grad_cam",
+    opacity: Annotated[float, typer.Option(help="Of the maps over the images, 0 to 1.")] = 0.5,
+    saliency: Annotated[
+        bool, typer.Option("--saliency", help="Integrated gradients too; needs the extra explain.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The pictures' folder; by default RUN/plots.")] = None,
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """The most confident mistakes, what the net looked at, and likely label errors, as pictures and a table."""
+    from .. import api
+
+    found = api.explain(
+        run,
+        count=count,
+        true=true,
+        predicted=predicted,
+        layer=layer,
+        method=method,
+        saliency=saliency,
+        data_dir=data_dir,
+        device=device,
+    )
+    written = found.save(out, opacity=opacity)
+    if as_json:
+        pictures = [str(path) for path in written]
+        typer.echo(json.dumps({"run": str(run), **found.to_dict(), "pictures": pictures}, indent=2, allow_nan=False))
+        return
+    from ..progress import print_explanation
+
+    print_explanation(found.to_dict(), written)
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep the page fresh while the run goes on.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The page's file; by default RUN/report.html.")] = None,
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write the report: one HTML file that needs nothing else."""
+    from .. import api
+
+    if watch:
+        for path in api.watch(run, out=out, data_dir=data_dir, device=device):
+            typer.echo(f"wrote {path}")
+        return
+    typer.echo(f"wrote {api.report(run, out=out, data_dir=data_dir, device=device)}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Two runs or more; the first is the base.")],
+    out: Annotated[Path | None, typer.Option(help="Write a page there too, such as comparison.html.")] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What differs in the recipes, and whether the accuracies differ by more than chance."""
+    from .. import api
+
+    found = api.compare(*runs, out=out, data_dir=data_dir)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        return
+    from ..progress import print_comparison
+
+    print_comparison(found)
+    if out is not None:
+        typer.echo(f"wrote {out}")

@@ -1,0 +1,52 @@
+"""Run the command line, and leave with the exit codes of the contract."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from ..errors import OnecycleError
+from .app import app
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with the exit code of the contract: errors are lines on stderr, no traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    asked = [one for one in given if one != "--debug"] or ["--help"]
+    try:
+        code = app(asked, prog_name="onecycle", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        message, code = _explained(error)
+        if "--debug" in given:
+            traceback.print_exc()
+        for line in message.splitlines():
+            print(f"onecycle: error: {line}", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, and the exit code: 2 for the user's or the machine's side, 1 for a fault of ours."""
+    if isinstance(error, OnecycleError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted; a run that has a checkpoint goes on with --resume", 130
+    usage = getattr(error, "format_message", None)  # the command line itself was wrong: an option, a value
+    if usage is not None:
+        return " ".join(usage().split()), 2
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", 2
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "there is not enough memory for this; a smaller data.batch_size or image needs less", 2
+    return f"a fault of onecycle's own, {type(error).__name__}: {error}; --debug shows where", 1

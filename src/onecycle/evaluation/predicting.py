@@ -1,0 +1,64 @@
+"""A set's logits from a net, predicted once: every metric is read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data import Loader
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def predict_logits(
+    net: nn.Module, loader: Loader, *, tta: str = "none", on_batch: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Float32 logits [n, classes] on the CPU, in the set's order, without augmentation.
+
+    `tta` is "none", "flip" or "flip_shift", see `with_tta`. `on_batch` is called after each batch; what it raises ends
+    the evaluation. The net is left in the mode in which it came.
+    """
+    training = net.training
+    forward = with_tta(net, tta)
+    net.eval()
+    try:
+        with torch.inference_mode():
+            logits = []
+            for batch in loader.in_order():
+                logits.append(forward(batch.images_nchw).float())
+                on_batch()
+            return torch.cat(logits).cpu()
+    finally:
+        net.train(training)
+
+
+def accuracy(logits_nk: Tensor, labels: Tensor) -> float:
+    """The fraction of rows whose largest logit is the label's."""
+    return (logits_nk.argmax(1) == labels).double().mean().item()
+
+
+def cross_entropy(logits_nk: Tensor, labels: Tensor) -> float:
+    """Mean cross-entropy in nats, without label smoothing."""
+    return F.cross_entropy(logits_nk.double(), labels).item()
+
+
+def with_tta(forward: Forward, tta: str) -> Forward:
+    """Average the logits over views of the images.
+
+    "flip": the image and its mirror. "flip_shift": these, and both shifted by one pixel up-left and down-right with
+    reflected edges, the unshifted ones weighing half; as airbench does, https://arxiv.org/abs/2404.00498.
+    """
+
+    def mirrored(images: Tensor) -> Tensor:
+        return (forward(images) + forward(images.flip(3))) / 2
+
+    def shifted(images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        padded = F.pad(images, (1, 1, 1, 1), mode="reflect").contiguous(memory_format=torch.channels_last)
+        corners = [padded[:, :, :height, :width], padded[:, :, 2:, 2:]]
+        return mirrored(images) / 2 + (mirrored(corners[0]) + mirrored(corners[1])) / 4
+
+    return {"none": forward, "flip": mirrored, "flip_shift": shifted}[tta]

@@ -1,0 +1,58 @@
+"""Which mistakes to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError, suggestion
+from ..evaluation import Mistakes
+
+MOST_IMAGES = 200
+
+
+def select(
+    mistakes: Mistakes, classes: Sequence[str], *, true: str | None = None, predicted: str | None = None
+) -> Mistakes:
+    """The mistakes in images of the class `true`, those taken for the class `predicted`, or both; in their order.
+
+    Raises UserError where a class is unknown, where the two are the same, and where nothing was mistaken so.
+    """
+    if true is not None and true == predicted:
+        raise UserError(f"true and predicted are both {true!r}; two different classes are needed")
+    chosen = np.ones(len(mistakes), bool)
+    for name, values in ((true, mistakes.true), (predicted, mistakes.predicted)):
+        if name is not None:
+            chosen &= values == _number(name, classes)
+    if not chosen.any():
+        what = "no image" if true is None else f"no image of {true!r}"
+        raise UserError(f"{what} is {'misclassified' if predicted is None else f'taken for {predicted!r}'}")
+    return _at(mistakes, np.flatnonzero(chosen))
+
+
+def first(mistakes: Mistakes, count: int = 20) -> Mistakes:
+    """The first `count` of the mistakes, which are the most confident ones, or all where there are fewer.
+
+    Raises UserError where the count is outside 1 to `MOST_IMAGES`.
+    """
+    if not 1 <= count <= MOST_IMAGES:
+        raise UserError(f"count {count} is outside 1 to {MOST_IMAGES}")
+    return _at(mistakes, np.arange(min(count, len(mistakes))))
+
+
+def _number(name: str, classes: Sequence[str]) -> int:
+    if name not in classes:
+        raise UserError(f"class {name!r} is unknown; {suggestion(name, classes)}")
+    return list(classes).index(name)
+
+
+def _at(mistakes: Mistakes, places: NDArray[np.int64]) -> Mistakes:
+    return Mistakes(
+        mistakes.index[places],
+        mistakes.true[places],
+        mistakes.predicted[places],
+        mistakes.true_probability[places],
+        mistakes.predicted_probability[places],
+    )

@@ -1,0 +1,65 @@
+"""Mistakes and doubtful labels on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from .console import Console
+from .evaluation import name_of
+
+_LABEL_ERRORS = 10  # of so many at most there is a line
+
+
+def print_explanation(explanation: Mapping[str, Any], written: Sequence[Path]) -> None:
+    """The mistakes and the doubtful labels as tables, and what was drawn where.
+
+    `explanation` is as `onecycle.Explanation.to_dict` gives it.
+    """
+    console = Console()
+    shown, chosen, wrong = explanation["mistakes"], explanation["chosen"], explanation["wrong"]
+    of_all = "" if chosen == wrong else f" (of {wrong:,} in all)"
+    console.print(
+        Text.assemble(
+            (f"{len(shown):,} of {chosen:,} mistakes", "bold"),
+            f"{of_all} in {explanation['images']:,} test images, the most confident first",
+        ),
+        soft_wrap=True,
+    )
+    console.print(_table(shown, ("true", "predicted"), ("true_probability", "predicted_probability")))
+    doubtful = explanation["label_errors"]
+    if doubtful:
+        console.print()
+        console.print(
+            Text.assemble(
+                (f"{len(doubtful):,} labels", "bold"), " that confident learning doubts; or it is the net that is wrong"
+            ),
+            soft_wrap=True,
+        )
+        console.print(
+            _table(doubtful[:_LABEL_ERRORS], ("given", "suggested"), ("given_probability", "suggested_probability"))
+        )
+        if len(doubtful) > _LABEL_ERRORS:
+            console.print(Text(f"and {len(doubtful) - _LABEL_ERRORS:,} more; --json lists all", "dim"))
+    console.print()
+    console.print(f"{explanation['method']} at layer {explanation['layer']}", soft_wrap=True)
+    console.print("wrote " + ", ".join(map(str, written)), soft_wrap=True)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], probabilities: Sequence[str]) -> Table:
+    """A line an image: its number in the test set, two classes and what the net gives each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("image", justify="right", style="dim", no_wrap=True)
+    for name in names:
+        table.add_column(name)
+        table.add_column("", justify="right", no_wrap=True)
+    for row in rows:
+        cells: list[str | Text] = [str(row["index"])]
+        for name, probability in zip(names, probabilities, strict=True):
+            cells += [name_of(row[name]), f"{row[probability]:.1%}"]
+        table.add_row(*cells)
+    return table

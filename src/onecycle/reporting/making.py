@@ -1,0 +1,138 @@
+"""How was it made, and can I make it again?"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .. import registry
+from ..data import Augmentation, ImageSet
+from ..data.views import augmented_views, classes_in_turn
+from ..models.summary import Summary, summarize
+from ..progress.numbers import duration
+from ..recipes import Recipe, differences
+from ..recipes import recipe as shipped_recipe
+from ..run import Run
+from .images import data_uri
+
+SAMPLES, EPOCHS = 5, 8  # augmented images, and views of each
+_VIEWS_BYTES = 400_000
+_NAMES = {
+    "onecycle": "onecycle",
+    "python": "Python",
+    "torch": "PyTorch",
+    "numpy": "NumPy",
+    "platform": "system",
+    "device_name": "device",
+    "threads": "threads",
+    "git_commit": "commit",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training image and what augmentation made of it in each of the first epochs, as data URIs."""
+
+    name: str
+    original: str
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Making:
+    """What is needed to make the run again; `changes` are keys with the value here and in the shipped recipe."""
+
+    command: str | None
+    again: str
+    recipe: Recipe
+    shipped: bool
+    changes: dict[str, tuple[str, str]]
+    environment: dict[str, str]
+    resumed: tuple[str, ...]
+    summary: Summary | None
+    samples: tuple[Sample, ...]
+
+
+def making(run: Run, net: nn.Module | None, train_images: ImageSet | None) -> Making:
+    """Command, recipe, environment, layers, and augmented samples where the training images are at hand."""
+    recipe, environment = run.recipe, run.environment
+    shipped = shipped_recipe(recipe.name) if recipe.name in registry.names("recipe") else None
+    size = recipe.data.image_size
+    return Making(
+        command=command(environment.get("argv")),
+        again=shlex.join(["onecycle", "train", str(run.path / "recipe.yaml")]),
+        recipe=recipe,
+        shipped=shipped is not None,
+        changes=changes(recipe, shipped) if shipped else {},
+        environment=_environment(run, environment),
+        resumed=tuple(_resumed(environment)),
+        summary=None if net is None else summarize(net, (1, 3, size, size)),
+        samples=() if train_images is None else _samples(recipe, train_images),
+    )
+
+
+def command(argv: list[str] | None) -> str | None:
+    """The command line that started the training; None where Python did, as from a notebook."""
+    if not argv or Path(argv[0]).name not in ("onecycle", "onecycle.exe", "__main__.py"):
+        return None
+    return shlex.join(["onecycle", *argv[1:]])
+
+
+def changes(recipe: Recipe, shipped: Recipe) -> dict[str, tuple[str, str]]:
+    """The keys in which a run's recipe differs from the shipped one; not those which that leaves open as "auto"."""
+    return {
+        key: (_value(here), _value(there))
+        for key, (there, here) in differences(shipped, recipe).items()
+        if there != "auto"
+    }
+
+
+def _value(value: Any) -> str:
+    """A recipe's value as YAML has it, numbers rounded to six digits."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _environment(run: Run, environment: Mapping[str, Any]) -> dict[str, str]:
+    facts = {name: str(environment[key]) for key, name in _NAMES.items() if environment.get(key) is not None}
+    facts["precision"] = run.recipe.precision
+    if run.finished:
+        summary = run.summary
+        facts["training"] = f"{duration(summary['train_seconds'])}, {summary['images_per_second']:,.0f} images/s"
+        facts["in all"] = f"{duration(summary['wall_seconds'])} with evaluation and checkpoints"
+    return facts
+
+
+def _resumed(environment: Mapping[str, Any]) -> list[str]:
+    return [
+        f"after step {one['step']:,}" + (f" on {one['device_name']}" if "device_name" in one else "")
+        for one in environment.get("resumed", [])
+    ]
+
+
+def _samples(recipe: Recipe, images: ImageSet) -> tuple[Sample, ...]:
+    subset = images.subset(classes_in_turn(images.labels, SAMPLES))
+    augmentation = Augmentation(**recipe.augment.model_dump())
+    mean, _ = recipe.data.statistics
+    views = augmented_views(subset, augmentation, mean=mean, seed=recipe.seed, epochs=EPOCHS)
+    samples: list[Sample] = []
+    room = _VIEWS_BYTES
+    for number, label in enumerate(subset.labels):
+        sample = Sample(
+            images.classes[label],
+            data_uri(subset.images_nhwc[number]),
+            tuple(data_uri(view) for view in views[number]),
+        )
+        room -= len(sample.original) + sum(map(len, sample.views))
+        if room < 0:
+            break
+        samples.append(sample)
+    return tuple(samples)

@@ -1,0 +1,63 @@
+"""Templates become pages: style sheets, scripts and pictures are in the page, and nothing else is loaded."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..progress.numbers import duration
+
+_LONGEST_NAME = 80
+
+
+def render(template: str, **context: Any) -> str:
+    """The page that a template of this package makes of `context`; every text in it is escaped unless it is Markup."""
+    return _environment().get_template(template).render(context)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of 0..1 as per cent; never 0% or 100% by rounding alone. A hyphen where there is none."""
+    if share is None or math.isnan(share):
+        return "-"
+    least = 0.5 * 10 ** -(digits + 2)
+    if 0 < share < least:
+        return f"<{10**-digits:.{digits}f}%"
+    if 1 - least < share < 1:
+        return f">{100 - 10**-digits:.{digits}f}%"
+    return f"{100 * share:.{digits}f}%"
+
+
+def short(name: str) -> str:
+    """A name of a class, its beginning and end alone where it is longer than a line of a page."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}…{name[-_LONGEST_NAME // 2 + 1 :]}"
+
+
+def count(number: float) -> str:
+    """A whole number with thousands apart."""
+    return f"{number:,.0f}"
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__ or "onecycle.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.globals["asset"] = functools.partial(_asset, environment)
+    environment.filters.update(percent=percent, count=count, duration=duration)
+    return environment
+
+
+def _asset(environment: Environment, name: str) -> Markup:
+    """The text of a style sheet or a script, as it is."""
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, name)
+    return Markup(source)  # ours, not the user's

@@ -1,0 +1,142 @@
+"""Did the training go well?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import UserError
+from ..files import read_json
+from ..plots import inline
+from ..run import Run
+from .rendering import percent
+
+Rows = Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Charts by their titles, sentences on them, and the range test where there was one."""
+
+    charts: dict[str, inline.Chart]
+    sentences: tuple[str, ...]
+    sweep: inline.Chart | None
+    sweep_sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training came that has not ended: `steps` None where not one epoch is whole."""
+
+    step: int
+    steps: int | None
+    epochs: int
+    running: bool
+    resume: str
+
+
+def training(run: Run) -> Training | None:
+    """Curves from metrics.csv and steps.csv; None where there is not one step yet."""
+    metrics, steps = run.metrics(), run.steps()
+    if not steps:
+        return None
+    per_epoch = steps_per_epoch(metrics, steps) or len(steps)
+    resumed = [one["step"] / per_epoch for one in run.environment.get("resumed", [])]
+    marks = inline.Marks(
+        epochs=run.recipe.epochs if metrics else 1,
+        peak=_peak(steps, per_epoch),
+        resumed=tuple(epoch for epoch in resumed if epoch > 0),
+    )
+    charts = {}
+    if metrics:
+        charts["Accuracy"] = inline.accuracy_curves(metrics, marks)
+        charts["Loss, nats"] = inline.loss_curves(metrics, marks)
+    charts["Learning rate"] = inline.learning_rate(steps, per_epoch, marks)
+    sentences = [*_gap(metrics), *_marks_in_words(marks), *_smoothing(run)]
+    sweep, sweep_sentences = _sweep(run)
+    return Training(charts, tuple(sentences), sweep, tuple(sweep_sentences))
+
+
+def progress(run: Run, *, running: bool) -> Progress | None:
+    """How far the training came; None where it has ended."""
+    if run.finished:
+        return None
+    metrics, steps = run.metrics(), run.steps()
+    per_epoch, epochs = steps_per_epoch(metrics, steps), run.recipe.epochs
+    return Progress(
+        step=int(steps[-1]["step"]) if steps else 0,
+        steps=None if per_epoch is None else per_epoch * epochs,
+        epochs=epochs,
+        running=running,
+        resume=f"onecycle train --resume {run.path}",
+    )
+
+
+def steps_per_epoch(metrics: Rows, steps: Rows) -> int | None:
+    """Optimiser steps of a whole epoch; None where none is whole yet."""
+    return sum(row["epoch"] == 1 for row in steps) if metrics else None
+
+
+def is_training(run: Run) -> bool:
+    """Whether a process holds the folder's lock, as a training does."""
+    if run.finished or not (run.path / ".lock").exists():
+        return False
+    try:
+        with run.locked():
+            return False
+    except UserError:
+        return True
+
+
+def _peak(steps: Rows, per_epoch: int) -> float | None:
+    """Where the rate was highest, in epochs; None where it does not rise to a peak and fall again."""
+    rates = [row["lr"] for row in steps]
+    highest = max(range(len(rates)), key=rates.__getitem__)
+    return steps[highest]["step"] / per_epoch if max(rates[0], rates[-1]) < rates[highest] else None
+
+
+def _gap(metrics: Rows) -> list[str]:
+    measured = [row for row in metrics if "test_accuracy" in row]
+    if not measured:
+        return []
+    last = measured[-1]
+    train, test = last["train_accuracy"], last["test_accuracy"]
+    after = f"In epoch {last['epoch']:.0f}, {percent(train)} of the training images were right, augmented as they are"
+    if abs(train - test) < 0.0005:
+        return [f"{after}, and as many of the test images: there is no gap."]
+    points = f"{100 * abs(train - test):.1f} points"
+    if train > test:
+        return [f"{after}, and {percent(test)} of the test images: a gap of {points}."]
+    return [f"{after}, and {percent(test)} of the test images, which are not augmented: {points} more."]
+
+
+def _marks_in_words(marks: inline.Marks) -> list[str]:
+    sentences = []
+    if marks.peak is not None:
+        sentences.append(f"The grey line marks the peak of the learning rate, at epoch {marks.peak:.3g}.")
+    if marks.resumed:
+        epochs = ", ".join(f"{epoch:.3g}" for epoch in marks.resumed)
+        sentences.append(f"The dashed line marks where the training was resumed, at epoch {epochs}.")
+    return sentences
+
+
+def _smoothing(run: Run) -> list[str]:
+    smoothing = run.recipe.loss.label_smoothing
+    return [f"The training loss includes label smoothing of {smoothing:g}; the others do not."] if smoothing else []
+
+
+def _sweep(run: Run) -> tuple[inline.Chart | None, list[str]]:
+    path = run.path / "lr_range.json"
+    if not path.exists():
+        return None, []
+    found = read_json(path)
+    try:
+        sweeps = len(found["sweeps"])
+        sentences = [
+            f"Before the training, {sweeps} sweep{'s' if sweeps != 1 else ''} of a rising learning rate chose "
+            f"{found['lr_min']:.2g} to begin with and {found['lr_max']:.2g} for the peak.",
+            *(f"The choice is in doubt: {warning}." for warning in found["warnings"]),
+        ]
+        return inline.lr_range(found), sentences
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise UserError(f"{path}: damaged; it is not what was written") from None

@@ -1,0 +1,193 @@
+"""Looking at runs, from Python and from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import dataset, images, net, small_recipe
+from test_cli import TINY, call, refused
+
+import onecycle
+from onecycle import Dataset, ImageSet, Observer, Run, UserError
+from onecycle.api import pictures
+from onecycle.preparation import images_of, trained_net
+
+PICTURES = {"augmented", "class_accuracy", "confusion", "curves", "grad_cam", "misclassified", "reliability", "schedule"}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of a net and images that were handed in; some of its answers are wrong."""
+    out = tmp_path_factory.mktemp("own") / "run"
+    quick = small_recipe(**{"schedule.epochs": 2, "schedule.lr_max": 0.003})
+    return onecycle.train(quick, model=net(), data=dataset(), out=out, observer=Observer())
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a shipped net on a named data set."""
+    out = tmp_path_factory.mktemp("digits") / "run"
+    assert call("train", "digits", "--set", "model.name=compact", "--out", str(out), *TINY) == 0
+    return out
+
+
+def test_the_stored_predictions_are_evaluated(own: Run) -> None:
+    found = own.evaluate()
+    assert found.accuracy == own.summary["test"]["accuracy"]
+    assert found.loss == pytest.approx(own.summary["test"]["loss"], abs=1e-6)
+    assert sum(one.images for one in found.by_class) == found.images == 60
+    assert onecycle.load(own.path).evaluate().to_dict() == found.to_dict()
+    assert onecycle.evaluate(str(own.path)).to_dict() == found.to_dict()
+
+
+def test_the_net_is_run_on_other_images_of_the_same_classes(own: Run) -> None:
+    same = own.evaluate(data=dataset().test, model=net())
+    np.testing.assert_array_equal(same.confusion, own.evaluate().confusion)
+    assert own.evaluate(data=images(8, 5), model=net()).images == 8
+    assert own.evaluate(data=dataset(), model=net()).images == 60  # its test part
+    other = ImageSet(images(4).images_nhwc, images(4).labels, ("a", "b", "c", "d"))
+    with pytest.raises(UserError, match=r"have the classes a, b, c, d; those of .* are needed: class 0, class 1"):
+        own.evaluate(data=other, model=net())
+    with pytest.raises(UserError, match=r"'own:Sequential' was handed in from Python"):
+        own.evaluate(data=images(8, 5))
+
+
+def test_the_trained_net_gives_the_stored_logits_and_is_no_copy_of_the_one_handed_in(own: Run) -> None:
+    handed = net(seed=7)
+    before = {name: value.clone() for name, value in handed.state_dict().items()}
+    restored = trained_net(own, model=handed, device=torch.device("cpu"))
+    assert not restored.training
+    for name, value in own.weights().items():
+        torch.testing.assert_close(restored.state_dict()[name], value, rtol=0, atol=0)
+    for name, value in handed.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    with pytest.raises(UserError, match=r"model\.safetensors: the weights are of another net"):
+        trained_net(own, model=torch.nn.Linear(2, 2), device=torch.device("cpu"))
+
+
+def test_weights_that_are_missing_or_damaged(own: Run, tmp_path: Path) -> None:
+    run = Run.open(shutil.copytree(own.path, tmp_path / "run"))
+    (run.path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"model\.safetensors: cannot be read, or is damaged"):
+        run.weights()
+    (run.path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors: no such file"):
+        run.weights()
+
+
+def test_mistakes_are_explained(own: Run, tmp_path: Path) -> None:
+    found = own.explain(count=3, data=dataset(), model=net(), method="grad_cam++")
+    stored = own.predictions()
+    wrong = stored["logits"].argmax(1) != stored["labels"]
+    assert found.wrong == len(found.mistakes) == wrong.sum() > 3
+    assert len(found.activations) == 3 and found.saliency is None
+    described = found.to_dict()
+    assert described["method"] == "grad_cam++" and len(described["mistakes"]) == 3
+    assert all(wrong[one["index"]] for one in described["mistakes"])
+    json.dumps(described, allow_nan=False)
+    written = found.save(tmp_path / "new" / "folder", opacity=0.7)
+    assert {path.stem for path in written} >= {"misclassified", "grad_cam"}
+    assert all(path.stat().st_size > 5_000 for path in written)
+
+
+def test_mistakes_are_chosen_by_class(own: Run) -> None:
+    one = own.explain(data=dataset(), model=net()).to_dict()["mistakes"][0]
+    found = own.explain(true=one["true"], predicted=one["predicted"], data=dataset(), model=net()).to_dict()
+    assert found["mistakes"][0] == one and found["chosen"] < found["wrong"]
+    assert {(each["true"], each["predicted"]) for each in found["mistakes"]} == {(one["true"], one["predicted"])}
+
+
+def test_a_report_without_what_was_handed_in_says_so(own: Run, tmp_path: Path) -> None:
+    page = own.report(out=tmp_path / "bare.html").read_text(encoding="utf-8")
+    assert "was handed in from Python" in page
+    whole = own.report(out=tmp_path / "whole.html", data=dataset(), model=net()).read_text(encoding="utf-8")
+    assert "was handed in from Python" not in whole and len(whole) > len(page)
+    with pytest.raises(UserError, match="not those that the run began with"):
+        own.report(data=Dataset(images(200, 5), images(60, 6)))
+
+
+def test_a_finished_training_is_drawn_and_reported(own: Run, tmp_path: Path) -> None:
+    run = Run.open(shutil.copytree(own.path, tmp_path / "run"))
+    pictures.finish(run, images_of(run, data=dataset()), net(), torch.device("cpu"))
+    assert {path.stem for path in run.plots.glob("*.png")} - {"label_errors"} == PICTURES
+    assert "<html" in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_net_without_maps_has_a_report_too(tmp_path: Path) -> None:
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 4))
+    run = onecycle.train(small_recipe(), model=flat, data=dataset(), out=tmp_path / "run", observer=Observer())
+    pictures.finish(run, images_of(run, data=dataset()), flat, torch.device("cpu"))
+    assert (run.path / "report.html").exists() and not (run.path / "plots" / "grad_cam.png").exists()
+
+
+def test_runs_are_compared(own: Run, tmp_path: Path) -> None:
+    other = shutil.copytree(own.path, tmp_path / "other")
+    found = onecycle.compare(own, other, out=tmp_path / "page.html", data=dataset())
+    assert found.differences[0].difference == 0 and found.differences[0].p == 1
+    assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_evaluate_on_the_command_line(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert call("evaluate", str(digits)) == 0
+    assert "of 360 test images right" in capsys.readouterr().out
+    assert call("evaluate", str(digits), "--json") == 0
+    stored = json.loads(capsys.readouterr().out)
+    assert stored["run"] == str(digits) and stored["images"] == 360
+    assert call("evaluate", str(digits), "--data", "digits", "--json") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["confusion"] == stored["confusion"]
+
+
+def test_explain_on_the_command_line(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert call("explain", str(digits), "--count", "4", "--out", str(tmp_path / "pictures")) == 0
+    said = capsys.readouterr().out
+    assert "4 of " in said and f"{tmp_path}/pictures/grad_cam.png" in said
+    assert call("explain", str(digits), "--count", "2", "--layer", "block3", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["layer"] == "block3" and len(found["mistakes"]) == 2
+    assert all(Path(path).exists() for path in found["pictures"])
+    assert "did you mean 'block3'" in refused(capsys, "explain", str(digits), "--layer", "blok3")
+    assert "class 'x' is unknown" in refused(capsys, "explain", str(digits), "--true", "x")
+    assert "method" in refused(capsys, "explain", str(digits), "--method", "grad")
+    assert "opacity" in refused(capsys, "explain", str(digits), "--opacity", "2")
+    assert "count" in refused(capsys, "explain", str(digits), "--count", "0")
+
+
+def test_report_and_compare_on_the_command_line(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert call("report", str(digits), "--watch", "--out", str(tmp_path / "report.html")) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path}/report.html\n"
+    other = shutil.copytree(digits, tmp_path / "other")
+    assert call("compare", str(digits), str(other), "--out", str(tmp_path / "comparison.html")) == 0
+    assert f"wrote {tmp_path}/comparison.html" in capsys.readouterr().out
+    assert call("compare", str(digits), str(other), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 360
+    assert "2 to" in refused(capsys, "compare", str(digits))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain", "report", "compare"])
+def test_a_folder_that_is_no_run(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = [str(tmp_path)] if command == "compare" else []
+    assert "holds no recipe.yaml" in refused(capsys, command, str(tmp_path), *more)
+    assert "no such folder" in refused(capsys, command, str(tmp_path / "none"), *more)
+
+
+def test_damaged_predictions_are_one_line(own: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run.open(shutil.copytree(own.path, tmp_path / "run"))
+    np.savez(
+        run.path / "predictions.npz",
+        logits=np.zeros((60, 3), np.float32),
+        labels=np.zeros(60, np.int64),
+        index=np.arange(60),
+    )
+    for command in ("evaluate", "explain", "report"):
+        assert "predictions.npz: " in refused(capsys, command, str(run.path))
