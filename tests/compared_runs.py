@@ -45,5 +45,5 @@ def made_run(
         )
     if finished:
         facts = {"epochs": epochs, "train_seconds": 61.0, "images_per_second": 1234.5, "parameters": 6_573_130}
-        run.write_summary({**facts, "device": device, "steps": 9})
+        run.write_summary({**facts, "device": device, "steps": 9, "wall_seconds": 70.0, "test": {}})
     return run

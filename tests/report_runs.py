@@ -59,6 +59,7 @@ def finished(path: Path, images: ImageSet, logits_nk: NDArray[np.float32], recip
             "epochs": 3,
             "steps": 12,
             "parameters": 1234,
+            "device": "cpu",
             "train_seconds": 75.0,
             "wall_seconds": 80.0,
             "images_per_second": 8.0,

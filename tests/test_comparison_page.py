@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html.parser
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from chromium import browser, opened
 from compared_runs import CLASSES, made_run
 
 from onecycle.comparison import caveat, compare, evidence, in_words, verdict
@@ -18,7 +18,7 @@ from onecycle.errors import UserError
 from onecycle.reporting.comparison_page import write_comparison
 from onecycle.run import Run
 
-CHROMIUM = shutil.which("chromium")
+__all__ = ["browser"]  # a fixture
 
 
 class Page(html.parser.HTMLParser):
@@ -129,36 +129,18 @@ def test_the_charts_say_every_value_in_words_and_have_ids_of_their_own(runs: lis
     assert f"B {last['test_loss']:.3f}" in page.text
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
 @pytest.mark.parametrize("width", [390, 1280])
 def test_in_a_browser_nothing_is_loaded_nothing_fails_and_nothing_sticks_out(
-    browser: object, runs: list[Run], images: ImageSet, tmp_path: Path, width: int
+    browser: Any, runs: list[Run], images: ImageSet, tmp_path: Path, width: int
 ) -> None:
     out = write_comparison(compare(runs), images, tmp_path / "page.html")
-    grounds, problems = {}, list[str]()
+    grounds = {}
     for scheme in ("light", "dark"):
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else problems.append(one.url))
-        page.goto(out.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        grounds[scheme] = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-        reader = page.locator(".chart .reader").first
-        reader.focus()
-        page.keyboard.press("Home")
-        assert page.locator(".chart .reading").first.inner_text().startswith("epoch 1: A ")
-        assert page.locator(".chart .reading").nth(1).inner_text().startswith("epoch 1: A ")
-        page.close()
-    assert problems == []
+        with opened(browser, out, width, color_scheme=scheme) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            grounds[scheme] = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            page.locator(".chart .reader").first.focus()
+            page.keyboard.press("Home")
+            assert page.locator(".chart .reading").first.inner_text().startswith("epoch 1: A ")
+            assert page.locator(".chart .reading").nth(1).inner_text().startswith("epoch 1: A ")
     assert grounds["light"] != grounds["dark"]

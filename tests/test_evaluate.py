@@ -14,7 +14,7 @@ from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from onecycle import UserError
-from onecycle.evaluation import Evaluation, Labels, Logits, cross_entropy, evaluate, evaluating
+from onecycle.evaluation import Evaluation, Labels, Logits, cross_entropy, evaluate, evaluating, percent
 
 
 def evaluated(logits: Logits, labels: Labels) -> Evaluation:
@@ -192,3 +192,23 @@ def test_what_does_not_fit_is_said_in_a_line(logits: Logits, labels: list[int], 
     with pytest.raises(UserError, match=said) as raised:
         evaluate(logits, np.array(labels), ["a", "b", "c"])
     assert len(raised.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "share, digits, said",
+    [
+        (0, 1, "0.0%"),
+        (1e-9, 1, "<0.1%"),
+        (0.0005, 1, "0.1%"),
+        (0.5, 1, "50.0%"),
+        (0.9994, 1, "99.9%"),
+        (0.9995, 1, ">99.9%"),
+        (1, 1, "100.0%"),
+        (0.99996, 2, ">99.99%"),
+        (0.004, 0, "<1%"),
+        (0.996, 0, ">99%"),
+        (math.nan, 1, "-"),
+    ],
+)
+def test_a_share_is_never_rounded_to_none_or_all(share: float, digits: int, said: str) -> None:
+    assert percent(share, digits) == said

@@ -17,7 +17,16 @@ from onecycle import Dataset, ImageSet, Observer, Run, UserError
 from onecycle.api import pictures
 from onecycle.preparation import images_of, trained_net
 
-PICTURES = {"augmented", "class_accuracy", "confusion", "curves", "grad_cam", "misclassified", "reliability", "schedule"}
+PICTURES = {
+    "augmented",
+    "class_accuracy",
+    "confusion",
+    "curves",
+    "grad_cam",
+    "misclassified",
+    "reliability",
+    "schedule",
+}
 
 
 @pytest.fixture(scope="module")

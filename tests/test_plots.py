@@ -286,7 +286,7 @@ def test_a_gallery_needs_the_runs_own_images_and_a_mistake(run: Run, test_set: I
 
 def test_predictions_of_other_classes_than_the_nets(run: Run) -> None:
     (run.path / "model.json").write_text(json.dumps({"classes": ["a", "b"]}))
-    with pytest.raises(UserError, match=r"logits are \[60, 4\]; \[60, 2\] is needed"):
+    with pytest.raises(UserError, match=r"predictions\.npz: logits are float32 \[60, 4\]; floats \[60, 2\] are needed"):
         plots.confusion(run)
 
 

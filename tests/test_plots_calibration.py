@@ -22,12 +22,12 @@ def test_the_bars_are_what_scikit_learn_counts() -> None:
     assert sum(bar.get_height() for bar in images.patches) == 500
     assert all(bar.get_x() >= 7 / 15 - 1e-9 for bar in accuracy.patches)  # of two classes one has half at least
     points = 100 * (chances.max(1) - (chances.argmax(1) == labels)).mean()
-    assert figure.get_suptitle() == f"a run\nECE {found.ece:.1%}; on average {points:.1f} points too sure"
+    assert figure.get_suptitle() == f"a run\nECE {found.ece:.1%}, on average {points:.1f} points too sure"
 
 
 @pytest.mark.parametrize(
     "wrong, said",
-    [(0, "as right as sure"), (1, "10.0 points too sure")],
+    [(0, "as sure as right"), (1, "10.0 points too sure")],
 )
 def test_how_sure_a_net_is_in_words(wrong: int, said: str) -> None:
     logits = np.tile(np.array([40, 0], np.float32), (10, 1))
@@ -40,4 +40,4 @@ def test_how_sure_a_net_is_in_words(wrong: int, said: str) -> None:
 def test_a_net_may_be_too_unsure() -> None:
     logits = np.zeros((10, 4), np.float32)
     figure = plots.reliability(evaluate(logits, np.zeros(10, np.int64), tuple("abcd")).calibration, "a run")
-    assert figure.get_suptitle().endswith("ECE 75.0%; on average 75.0 points too unsure")
+    assert figure.get_suptitle().endswith("ECE 75.0%, on average 75.0 points too unsure")

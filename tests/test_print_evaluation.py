@@ -93,7 +93,7 @@ def test_when_all_is_right_nothing_is_confused(show: Show, width: int) -> None:
     lines = show(of_answers([0, 1, 1], [0, 1, 1], ["a", "b"], sure=100.0), width=width, terminal=True)
     assert lines[1:3] == ["100.00% of 3 test images right (95% interval 43.85 to 100.00)", "0 wrong, loss 0.0000"]
     assert "most confused: nothing, every image is right" in lines
-    assert lines[-1] == "calibration: ECE 0.0%, on average neither too sure nor too unsure"
+    assert lines[-1] == "calibration: ECE 0.0%, on average as sure as right"
 
 
 def test_a_net_that_is_righter_than_it_says_is_too_unsure(show: Show) -> None:

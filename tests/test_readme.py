@@ -11,6 +11,7 @@ from small import images, net
 from onecycle import cli, registry
 
 ROOT = Path(__file__).parent.parent
+COMMANDS = {"train", "find-lr", "evaluate", "explain", "report", "compare", "recipes", "models", "data"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -26,7 +27,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"onecycle ([a-z][a-z-]+(?: [a-z]+)?)", README))))
 def test_the_commands_exist(command: str) -> None:
     words = [word for word in command.split() if word not in ("custom", "digits", "cifar")]
-    if words[0] not in ("train", "find-lr", "recipes", "models", "data"):
+    if words[0] not in COMMANDS:
         pytest.fail(f"the README names a command that is none: onecycle {command}")
     with pytest.raises(SystemExit) as left:
         cli.main([*words, "--help"])

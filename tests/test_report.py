@@ -19,7 +19,6 @@ from onecycle.explanation import explain
 from onecycle.reporting import gallery as gallery_module
 from onecycle.reporting.headline import claim_of
 from onecycle.reporting.making import changes, command
-from onecycle.reporting.rendering import percent
 from onecycle.run import Run
 
 NAMES = ("cat", "dog", "<script>alert('no')</script>", '$x$ & "y" {{ z }}', "猫 قطة बिल्ली 🐈", "W" * 200)
@@ -346,10 +345,3 @@ def test_the_augmented_samples_are_the_loader_s(run: Run, images: ImageSet) -> N
     expected = (views(subset, run.recipe) * std + mean) * 255
     first = [pixels(a["src"]) for a, _ in page.all("img") if a["alt"].endswith("augmented in epoch 1")]
     np.testing.assert_allclose(first, expected, atol=0.51)
-
-
-def test_shares_are_never_rounded_to_all_or_nothing() -> None:
-    assert [percent(share) for share in (0.0, 1.0, 0.0001, 0.9999, 0.5, None, float("nan"))] == [
-        "0.0%", "100.0%", "<0.1%", ">99.9%", "50.0%", "-", "-",
-    ]  # fmt: skip
-    assert percent(0.99996, 2) == ">99.99%"

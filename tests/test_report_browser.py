@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import browser, opened
 from PIL import Image
 from report_runs import finished, guesses, noise, report
 
 from onecycle.evaluation import confusion_matrix
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+__all__ = ["browser"]  # a fixture
 
 CLASSES = ("cat", "dog", "$x$ & <y>", "猫")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +36,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser, path: Path) -> Iterator[object]:
     """The report, opened from disk; whatever goes wrong in it fails the test."""
-    yield from _opened(browser, path, width=1280)
+    with opened(browser, path, width=1280) as tab:
+        yield tab
 
 
 @pytest.fixture
 def phone(browser, path: Path) -> Iterator[object]:
-    yield from _opened(browser, path, width=390)
-
-
-def _opened(browser, path: Path, width: int) -> Iterator[object]:
-    tab = browser.new_page(viewport={"width": width, "height": 900})
-    wrong: list[str] = []
-    tab.on("console", lambda message: wrong.append(message.text))
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else wrong.append(request.url))
-    tab.goto(path.as_uri())
-    yield tab
-    tab.close()
-    assert not wrong
+    with opened(browser, path, width=390) as tab:
+        yield tab
 
 
 def shown(tab) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .data import Dataset, ImageSet
     from .errors import OnecycleError, Stopped, TrainingFailed, UserError
     from .evaluation import Evaluation
-    from .observer import Observer, Progress
+    from .observer import Observer, Observers, Progress
     from .progress import NotebookObserver, TerminalObserver
     from .recipes import Recipe, recipe
     from .registry import names, register
@@ -45,6 +45,7 @@ _HOME_OF = {
     "ImageSet": "data",
     "NotebookObserver": "progress",
     "Observer": "observer",
+    "Observers": "observer",
     "OnecycleError": "errors",
     "Progress": "observer",
     "Recipe": "recipes",
@@ -78,6 +79,7 @@ __all__ = [
     "ImageSet",
     "NotebookObserver",
     "Observer",
+    "Observers",
     "OnecycleError",
     "Progress",
     "Recipe",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,13 @@ from .files import (
 from .recipes import Recipe, checked, read_yaml
 
 STEP_COLUMNS = ("step", "epoch", "lr", "loss", "elapsed_s")
+_NEEDED_COLUMNS = {"metrics.csv": ("epoch", "train_loss", "train_accuracy"), "steps.csv": STEP_COLUMNS}
+_NUMBER = (int, float)
+_SUMMARY = {
+    **dict.fromkeys(("epochs", "steps", "parameters", "train_seconds", "wall_seconds", "images_per_second"), _NUMBER),
+    "device": str,
+    "test": dict,
+}
 
 
 class Run:
@@ -94,14 +102,23 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, device, threads, commit and command line of the start, and of each time it was resumed."""
-        return self._read_object("environment.json")
+        found = self._read_object("environment.json")
+        resumed, argv = found.get("resumed", []), found.get("argv", [])
+        lists = isinstance(argv, list) and isinstance(resumed, list)
+        if not lists or not all(isinstance(one, dict) and isinstance(one.get("step"), int) for one in resumed):
+            raise _damaged(self.path / "environment.json")
+        return found
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The result. Raises UserError where the training has not ended."""
+        """The result. Raises UserError where the training has not ended, or the file is damaged."""
         if not self.finished:
-            raise UserError(f"{self.path}: the training has not ended; go on with: onecycle train --resume {self.path}")
-        return self._read_object("summary.json")
+            raise self._missing("summary.json")
+        found = self._read_object("summary.json")
+        wrong = [key for key, kind in _SUMMARY.items() if not isinstance(found.get(key), kind)]
+        if wrong:
+            raise _damaged(self.path / "summary.json", f"it has no {', '.join(wrong)}")
+        return found
 
     @property
     def finished(self) -> bool:
@@ -117,7 +134,7 @@ class Run:
         return folder
 
     def metrics(self) -> list[dict[str, float]]:
-        """A row an epoch; values that were not measured in an epoch are left out of its row."""
+        """A row an epoch; what was not measured in it, or came out as no finite number, is left out of its row."""
         return self._read_numbers("metrics.csv")
 
     def steps(self) -> list[dict[str, float]]:
@@ -134,7 +151,7 @@ class Run:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return {name: file[name] for name in ("logits", "labels", "index")}
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; it is written when the training ends") from None
+            raise self._missing(path.name) from None
         except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}: cannot be read, or is damaged ({error})") from None
 
@@ -142,10 +159,10 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes. Raises UserError where the training has not ended."""
         if not (self.path / "model.json").exists():
-            raise UserError(f"{self.path / 'model.json'}: no such file; it is written when the training ends")
+            raise self._missing("model.json")
         classes = self._read_object("model.json").get("classes")
         if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
-            raise UserError(f"{self.path / 'model.json'}: damaged; it is not what was written")
+            raise _damaged(self.path / "model.json")
         return tuple(classes)
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -154,7 +171,7 @@ class Run:
         try:
             return load(path.read_bytes())
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; it is written when the training ends") from None
+            raise self._missing(path.name) from None
         except (SafetensorError, ValueError, OSError) as error:
             raise UserError(f"{path}: cannot be read, or is damaged ({error})") from None
 
@@ -228,22 +245,39 @@ class Run:
 
     def _read_object(self, name: str) -> dict[str, Any]:
         value = read_json(self.path / name)
-        if not isinstance(value, dict) or not isinstance(value.get("resumed", []), list):
-            raise UserError(f"{self.path / name}: damaged; it is not what was written")
+        if not isinstance(value, dict):
+            raise _damaged(self.path / name)
         return value
 
     def _read_numbers(self, name: str) -> list[dict[str, float]]:
-        """The rows of a CSV file as numbers; values that are not there are left out of their row."""
+        """The rows of a CSV file as numbers; values that are not there, or not finite, are left out of their row."""
+        rows = read_csv(self.path / name)
         try:
-            return [{key: float(value) for key, value in row.items() if value} for row in read_csv(self.path / name)]
-        except (TypeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{self.path / name}: damaged; a value is no number ({error})") from None
+            numbers = [{key: float(value) for key, value in row.items() if value} for row in rows]
+        except ValueError as error:
+            raise _damaged(self.path / name, f"a value is no number ({error})") from None
+        finite = [{key: value for key, value in row.items() if math.isfinite(value)} for row in numbers]
+        for row in finite:
+            missing = [column for column in _NEEDED_COLUMNS[name] if column not in row]
+            if missing:
+                raise _damaged(self.path / name, f"a row has no {', '.join(missing)}")
+        return finite
+
+    def _missing(self, name: str) -> UserError:
+        """The error on a file that a training writes when it ends."""
+        if self.finished:
+            return UserError(
+                f"{self.path / name}: no such file; the training wrote it when it ended, the whole folder is needed"
+            )
+        return UserError(f"{self.path}: the training has not ended; go on with: onecycle train --resume {self.path}")
 
 
 def _exists(path: Path) -> UserError:
     return UserError(f"--out {path}: exists; name a new folder, or go on with --resume {path}")
+
+
+def _damaged(path: Path, why: str = "it is not what was written") -> UserError:
+    return UserError(f"{path}: damaged; {why}")
 
 
 def _unused(path: Path) -> Path:

@@ -20,7 +20,7 @@ from ..progress import step_progress
 from ..recipes import recipe
 from ..run import Run
 from .explanation import Explanation
-from .pictures import evaluated, write_report
+from .pictures import write_report
 
 REFRESH_SECONDS = 5  # of the page of a run in progress
 _CLASSES_NAMED = 10  # in an error
@@ -42,7 +42,7 @@ def evaluate(
     """
     opened = _opened(run)
     if data is None:
-        return evaluated(opened)
+        return evaluation.evaluate_run(opened)
     images = _other_images(opened, data, data_dir)
     chosen = resolve_device(device)
     net = trained_net(opened, model=model, device=chosen)
@@ -75,7 +75,7 @@ def explain(
     """
     opened = _opened(run)
     stored = opened.predictions()
-    evaluated(opened)  # whatever is wrong with the predictions is said first
+    evaluation.evaluate_run(opened)  # whatever is wrong with the predictions is said first
     found = evaluation.mistakes(stored["logits"], stored["labels"])
     chosen = explanation.select(found, opened.classes, true=true, predicted=predicted)
     shown = explanation.first(chosen, count)
@@ -112,15 +112,10 @@ def report(
     """
     opened = _opened(run)
     chosen = resolve_device(device)
-    sets, why = _images_if_there(opened, data, data_dir)
-    net = None
-    if opened.finished:
-        try:
-            net = trained_net(opened, model=model, device=chosen)
-        except UserError:
-            if model is not None:
-                raise
-    return write_report(opened, sets, why, net, chosen, None if out is None else Path(out))
+    sets, why_no_images = _images_if_there(opened, data, data_dir)
+    net, why_no_net = _net_if_there(opened, model, chosen)
+    to = None if out is None else Path(out)
+    return write_report(opened, sets, net, chosen, to, why_no_images=why_no_images, why_no_net=why_no_net)
 
 
 def watch(
@@ -173,6 +168,16 @@ def _images_if_there(run: Run, data: Dataset | ImageSet | None, data_dir: str | 
         return images_of(run, data=data, data_dir=data_dir), ""
     except UserError as error:
         if data is not None or data_dir is not None:
+            raise
+        return None, str(error)
+
+
+def _net_if_there(run: Run, model: nn.Module | None, device: torch.device) -> tuple[nn.Module | None, str]:
+    """The trained net, or None and why it is not at hand; an error where somebody handed in a net that does not fit."""
+    try:
+        return trained_net(run, model=model, device=device), ""
+    except UserError as error:
+        if model is not None and run.finished:
             raise
         return None, str(error)
 

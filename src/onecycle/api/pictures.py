@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from .. import evaluation, explanation, plots, reporting
-from ..errors import UserError
-from ..evaluation import Evaluation, Mistakes
+from ..errors import Stopped, UserError
+from ..evaluation import Mistakes
 from ..explanation import Activations
+from ..observer import Observer
 from ..plots import Figure
 from ..preparation import Sets, trained_net
 from ..progress import step_progress
@@ -21,41 +24,70 @@ from ..run import Run
 _MAPS = 10  # mistakes whose maps are drawn
 
 
-def finish(run: Run, sets: Sets, model: nn.Module | None, device: torch.device) -> None:
-    """Draw the pictures of a run that has just ended into its plots folder, and write its report."""
-    net = trained_net(run, model=model, device=device)
-    pictures = _pictures(run, sets, net, device)
-    with step_progress("pictures and report") as say:
-        for done, (name, draw) in enumerate(pictures.items()):
-            say(done, len(pictures) + 1, name)
-            plots.save(draw(), run.plots / f"{name}.png")
-        say(len(pictures), len(pictures) + 1, "report")
-        write_report(run, sets, "", net, device, None)
+def finish(run: Run, sets: Sets, model: nn.Module | None, device: torch.device, observer: Observer) -> None:
+    """Draw the pictures of a run that has just ended into its plots folder, and write its report.
+
+    What goes wrong here does not undo the training: each part is tried, and the observer is told what is missing. Raises
+    Stopped on an interrupt.
+    """
+    failed: dict[str, Exception] = {}
+    again = f"write the report anew with: onecycle report {run.path}"
+    try:
+        _draw_and_report(run, sets, model, device, failed)
+    except KeyboardInterrupt:
+        what = "interrupted while its pictures and report were written"
+        raise Stopped(f"{run.path}: the training has ended; {what}; {again}", signal.SIGINT) from None
+    if failed:
+        why = " ".join(str(next(iter(failed.values()))).split())
+        observer.on_message(f"the training has ended, but not written are {', '.join(failed)} ({why}); {again}")
 
 
 def write_report(
-    run: Run, sets: Sets | None, why_no_images: str, net: nn.Module | None, device: torch.device, out: Path | None
+    run: Run,
+    sets: Sets | None,
+    net: nn.Module | None,
+    device: torch.device,
+    out: Path | None = None,
+    *,
+    why_no_images: str = "",
+    why_no_net: str = "",
 ) -> Path:
-    """Write the report of a run with the images that are at hand."""
+    """Write the report of a run with the images and the net that are at hand."""
     return reporting.write_report(
         run,
         images=sets.test if sets else None,
         train_images=sets.train if sets else None,
         why_no_images=why_no_images,
         net=net,
+        why_no_net=why_no_net,
         device=device,
         out=out,
     )
 
 
-def evaluated(run: Run) -> Evaluation:
-    """Every metric of the stored predictions. Raises UserError, which names the file, where they are damaged."""
-    stored = run.predictions()
+def _draw_and_report(
+    run: Run, sets: Sets, model: nn.Module | None, device: torch.device, failed: dict[str, Exception]
+) -> None:
+    """Write every picture and the report; note what could not be written in `failed`."""
+    with step_progress("pictures and report") as say, _noting(failed, "the pictures and the report"):
+        net = trained_net(run, model=model, device=device)
+        pictures = _pictures(run, sets, net, device)
+        for done, (name, draw) in enumerate(pictures.items()):
+            say(done, len(pictures) + 1, name)
+            with _noting(failed, f"plots/{name}.png"):
+                plots.save(draw(), run.plots / f"{name}.png")
+        say(len(pictures), len(pictures) + 1, "report")
+        with _noting(failed, "report.html"):
+            write_report(run, sets, net, device)
+
+
+@contextlib.contextmanager
+def _noting(failed: dict[str, Exception], what: str) -> Iterator[None]:
+    """Note what goes wrong in the block rather than pass it on."""
     try:
-        return evaluation.evaluate(stored["logits"], stored["labels"], run.classes)
-    except UserError as error:
-        path = run.path / "predictions.npz"
-        raise UserError(*(f"{path}: {problem}" for problem in error.problems)) from None
+        yield
+    except Exception as error:
+        failed[what] = error
 
 
 def _pictures(run: Run, sets: Sets, net: nn.Module, device: torch.device) -> dict[str, Callable[[], Figure]]:
@@ -63,12 +95,12 @@ def _pictures(run: Run, sets: Sets, net: nn.Module, device: torch.device) -> dic
     recipe, title = run.recipe, plots.title_of(run)
     stored = run.predictions()
     found = evaluation.mistakes(stored["logits"], stored["labels"])
-    doubtful = explanation.find_label_errors(stored["logits"], stored["labels"])
+    label_errors = explanation.find_label_errors(stored["logits"], stored["labels"])
     pictures: dict[str, Callable[[], Figure]] = {
         "curves": lambda: plots.curves(run),
         "class_accuracy": lambda: plots.class_accuracy(run),
         "confusion": lambda: plots.confusion(run),
-        "reliability": lambda: plots.reliability(evaluated(run).calibration, f"{title}: calibration"),
+        "reliability": lambda: plots.reliability(evaluation.evaluate_run(run).calibration, f"{title}: calibration"),
         "augmented": lambda: plots.augmented(recipe, sets.train),
     }
     if recipe.schedule.name != "plateau":  # whose rates depend on the losses: the curves have them
@@ -78,8 +110,8 @@ def _pictures(run: Run, sets: Sets, net: nn.Module, device: torch.device) -> dic
         activations = _activations(net, sets, found, recipe, device)
         if activations is not None:
             pictures["grad_cam"] = lambda: plots.grad_cam_sheet(sets.test, found, activations, title)
-    if len(doubtful):
-        pictures["label_errors"] = lambda: plots.label_errors(sets.test, doubtful, title)
+    if len(label_errors):
+        pictures["label_errors"] = lambda: plots.label_errors(sets.test, label_errors, title)
     return pictures
 
 

@@ -78,7 +78,7 @@ def train(
         for message in found.messages:
             watcher.on_message(message)
     training.train(resolved, net, sets, run, device=chosen, observer=watcher)
-    finish(run, sets, net, chosen)
+    finish(run, sets, net, chosen, watcher)
     return run
 
 
@@ -130,7 +130,7 @@ def resume(
     went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
     watcher = observer or default_observer()
     training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on)
-    finish(run, sets, net, chosen)
+    finish(run, sets, net, chosen, watcher)
     return run
 
 
@@ -203,7 +203,3 @@ def _keep(run: Run, found: LrRange) -> None:
 
 def _rate_of(stored: Recipe, key: str) -> Any:
     return stored.schedule.options.get(key.removeprefix("schedule."), "another schedule")
-
-
-def _fingerprints(sets: Sets) -> dict[str, str]:
-    return {"train_fingerprint": sets.train.fingerprint(), "test_fingerprint": sets.test.fingerprint()}

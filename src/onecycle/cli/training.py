@@ -50,11 +50,11 @@ def train(
         run = api.resume(resume, name=recipe, changes=asked, data_dir=data_dir, device=device, observer=observer)
     else:
         run = api.train(read(str(recipe), **asked), data_dir=data_dir, out=out, device=device, observer=observer)
+    _report_end(run, as_json)
     if tensorboard:
         from ..launch.tensorboard import write_pictures
 
         write_pictures(run)
-    _report_end(run, as_json)
 
 
 @app.command("find-lr")

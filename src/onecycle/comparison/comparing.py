@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..evaluation import Interval, Labels, Logits, evaluate, probabilities
+from ..evaluation import Interval, Labels, Logits, evaluate_run, probabilities
 from ..recipes import flatten
 from ..run import Run
 from ..stats import mcnemar, paired_difference_interval
@@ -40,7 +40,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         predictions = run.predictions()
         if not np.array_equal(predictions["labels"], labels) or _other_images(run, runs[0]):
             raise UserError(f"{run.path}: was tested on other images than {runs[0].path}; the same test set is needed")
-        compared.append(_compared(run, letter, label, predictions["logits"], labels))
+        compared.append(_compared(run, letter, label))
         answers.append(_Answers.of(predictions["logits"], labels))
     baseline, *others = answers
     return Comparison(
@@ -71,15 +71,9 @@ class _Answers:
         return cls(predicted, chances[0], chances[1])
 
 
-def _compared(run: Run, letter: str, label: str, logits_nk: Logits, labels: Labels) -> ComparedRun:
-    try:
-        tested = evaluate(logits_nk, labels, run.classes)
-    except UserError as error:
-        raise UserError(*(f"{run.path / 'predictions.npz'}: {problem}" for problem in error.problems)) from None
+def _compared(run: Run, letter: str, label: str) -> ComparedRun:
+    tested = evaluate_run(run)
     summary = run.summary
-    missing = [name for name in _FACTS if name not in summary]
-    if missing:
-        raise UserError(f"{run.path / 'summary.json'}: damaged; it has no {', '.join(missing)}")
     return ComparedRun(
         letter=letter,
         label=label,

@@ -5,11 +5,13 @@ labels int64 [n].
 """
 
 from .calibration import Calibration
+from .condensing import most_confused, with_others
 from .counting import Labels, Logits, class_accuracy, confusion_matrix, probabilities
-from .evaluating import evaluate
+from .evaluating import evaluate, evaluate_run
 from .misclassified import Mistakes, mistakes
 from .predicting import Forward, accuracy, cross_entropy, predict_logits, with_tta
 from .result import ClassResult, ConfusedPair, Evaluation, Interval
+from .words import percent
 
 __all__ = [
     "Calibration",
@@ -26,8 +28,12 @@ __all__ = [
     "confusion_matrix",
     "cross_entropy",
     "evaluate",
+    "evaluate_run",
     "mistakes",
+    "most_confused",
+    "percent",
     "predict_logits",
     "probabilities",
+    "with_others",
     "with_tta",
 ]

@@ -32,6 +32,12 @@ class Calibration:
         filled = self.counts > 0
         return float(np.average((self.confidence - self.accuracy)[filled], weights=self.counts[filled]))
 
+    def in_words(self) -> str:
+        """Such as "ECE 2.1%, on average 1.3 points too sure"."""
+        points = f"{100 * abs(self.gap):.1f}"
+        towards = f"{points} points too {'sure' if self.gap > 0 else 'unsure'}"
+        return f"ECE {self.ece:.1%}, on average {'as sure as right' if points == '0.0' else towards}"
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: lists, and None in the bins that are empty."""
         means = {"confidence": self.confidence, "accuracy": self.accuracy}

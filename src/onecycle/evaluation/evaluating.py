@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..run import Run
 from .calibration import reliability
 from .counting import Labels, Logits, count_pairs
 from .result import Evaluation
@@ -32,6 +33,16 @@ def evaluate(logits_nk: Logits, labels: Labels, classes: Sequence[str]) -> Evalu
         top={k: float((images.rank < k).mean()) for k in _TOP if k < len(classes)},
         calibration=reliability(images.confidence, images.predicted == labels),
     )
+
+
+def evaluate_run(run: Run) -> Evaluation:
+    """Every metric of a run's stored predictions. Raises UserError, which names the file, where they are damaged."""
+    stored, classes = run.predictions(), run.classes
+    try:
+        return evaluate(stored["logits"], stored["labels"], classes)
+    except UserError as error:
+        path = run.path / "predictions.npz"
+        raise UserError(*(f"{path}: {problem}" for problem in error.problems)) from None
 
 
 class _Images(NamedTuple):

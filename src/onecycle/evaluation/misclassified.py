@@ -26,6 +26,16 @@ class Mistakes:
     def __len__(self) -> int:
         return len(self.index)
 
+    def subset(self, places: NDArray[np.int64]) -> Mistakes:
+        """The mistakes at these places, in their order."""
+        return Mistakes(
+            self.index[places],
+            self.true[places],
+            self.predicted[places],
+            self.true_probability[places],
+            self.predicted_probability[places],
+        )
+
 
 def mistakes(logits_nk: Logits, labels: Labels) -> Mistakes:
     """The images whose largest logit is not the label's, by falling probability of the wrong answer."""

@@ -1,6 +1,6 @@
 """Labels that are likely wrong, by confident learning: Northcutt et al., https://arxiv.org/abs/1911.00068.
 
-Shapes: n images, k classes, m doubtful labels.
+Shapes: n images, k classes, m likely label errors.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def find_label_errors(logits_nk: Logits, labels: Labels) -> LabelErrors:
     others = chances.copy()
     others[rows, labels] = -np.inf
     margins = given - others.max(axis=1)
-    doubtful = np.flatnonzero(confident.any(axis=1) & (likely != labels) & (margins < -_TOLERANCE))
-    index = doubtful[np.argsort(margins[doubtful], kind="stable")]
+    errors = np.flatnonzero(confident.any(axis=1) & (likely != labels) & (margins < -_TOLERANCE))
+    index = errors[np.argsort(margins[errors], kind="stable")]
     return LabelErrors(index, labels[index], likely[index], given[index], chances[index, likely[index]], thresholds)
 
 

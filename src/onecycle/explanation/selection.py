@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import UserError, suggestion
 from ..evaluation import Mistakes
@@ -29,7 +28,7 @@ def select(
     if not chosen.any():
         what = "no image" if true is None else f"no image of {true!r}"
         raise UserError(f"{what} is {'misclassified' if predicted is None else f'taken for {predicted!r}'}")
-    return _at(mistakes, np.flatnonzero(chosen))
+    return mistakes.subset(np.flatnonzero(chosen))
 
 
 def first(mistakes: Mistakes, count: int = 20) -> Mistakes:
@@ -37,22 +36,17 @@ def first(mistakes: Mistakes, count: int = 20) -> Mistakes:
 
     Raises UserError where the count is outside 1 to `MOST_IMAGES`.
     """
+    check_count(count)
+    return mistakes.subset(np.arange(min(count, len(mistakes))))
+
+
+def check_count(count: int) -> None:
+    """Raise UserError where a picture cannot hold so many images."""
     if not 1 <= count <= MOST_IMAGES:
         raise UserError(f"count {count} is outside 1 to {MOST_IMAGES}")
-    return _at(mistakes, np.arange(min(count, len(mistakes))))
 
 
 def _number(name: str, classes: Sequence[str]) -> int:
     if name not in classes:
         raise UserError(f"class {name!r} is unknown; {suggestion(name, classes)}")
     return list(classes).index(name)
-
-
-def _at(mistakes: Mistakes, places: NDArray[np.int64]) -> Mistakes:
-    return Mistakes(
-        mistakes.index[places],
-        mistakes.true[places],
-        mistakes.predicted[places],
-        mistakes.true_probability[places],
-        mistakes.predicted_probability[places],
-    )

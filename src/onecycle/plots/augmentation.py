@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ..data import Augmentation, ImageSet, Loader
+from ..data import Augmentation, ImageSet
+from ..data.views import augmented_views, classes_in_turn
 from ..recipes import Recipe
 from .fonts import legible
 from .names import class_names
@@ -19,25 +19,14 @@ _SIZE = 10  # of letters, in points
 
 def augmented(recipe: Recipe, images: ImageSet, *, samples: int = 10, epochs: int = 8) -> Figure:
     """Some of the images, one a class in turn, beside what the recipe makes of each in its first epochs."""
-    subset = images.subset(_classes_in_turn(images.labels, samples))
-    mean, _ = images.channel_statistics()
-    loader = Loader(
-        subset,
-        batch_size=len(subset),
-        augmentation=Augmentation(**recipe.augment.model_dump()),
-        seed=recipe.seed,
-        mean=mean,
-        std=(1.0, 1.0, 1.0),
-    )
-    views = []
-    for epoch in range(epochs):
-        batch = next(iter(loader.epoch(epoch)))
-        pixels = (batch.images_nchw.permute(0, 2, 3, 1) + torch.tensor(mean)).mul(255).round().clamp(0, 255)
-        views.append(pixels.to(torch.uint8)[batch.samples.argsort()].numpy())
+    subset = images.subset(classes_in_turn(images.labels, samples))
+    mean = images.channel_statistics()[0] if recipe.data.mean == "auto" else recipe.data.mean
+    augmentation = Augmentation(**recipe.augment.model_dump())
+    views = augmented_views(subset, augmentation, mean=mean, seed=recipe.seed, epochs=epochs)
     names = class_names(images.classes, subset.labels, _SIZE, 130)
     return augmentation_grid(
         subset.images_nhwc,
-        np.stack(views, axis=1),
+        views,
         [names[label] for label in subset.labels],
         f"{recipe.name}: what the net sees in epochs 1 to {epochs}",
     )
@@ -63,11 +52,3 @@ def augmentation_grid(
     grid[0, 0].set_title("original", fontsize=_SIZE, color=GREY)
     grid[0, 1].set_title("augmented", fontsize=_SIZE, color=GREY, loc="left")
     return figure
-
-
-def _classes_in_turn(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Indices of `count` images: the first of each class, then the second of each, and so on."""
-    rank = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        rank[labels == label] = np.arange(np.count_nonzero(labels == label))
-    return np.lexsort((labels, rank))[:count]

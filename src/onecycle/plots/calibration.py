@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from ..evaluation import Calibration
 from .style import BLUE, ORANGE, Figure, style
-
-if TYPE_CHECKING:
-    from ..evaluation import Calibration
 
 
 def reliability(calibration: Calibration, title: str) -> Figure:
@@ -22,7 +18,7 @@ def reliability(calibration: Calibration, title: str) -> Figure:
     left, width = calibration.edges[:-1], np.diff(calibration.edges)
     filled = calibration.counts > 0
     confidence, accuracy = calibration.confidence[filled], calibration.accuracy[filled]
-    figure = Figure(6, 7.4, f"{title}\n{_in_words(calibration)}")
+    figure = Figure(6, 7.4, f"{title}\n{calibration.in_words()}")
     right, images = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1.1])
 
     style(right, "share that is right; dashed: as often right as sure")
@@ -41,13 +37,3 @@ def reliability(calibration: Calibration, title: str) -> Figure:
     images.xaxis.set_major_formatter(PercentFormatter(1.0))
     images.set_xlabel("confidence: the probability of the class predicted")
     return figure
-
-
-def _in_words(calibration: Calibration) -> str:
-    points = 100 * calibration.gap
-    sure = (
-        f"{abs(points):.1f} points too {'sure' if points > 0 else 'unsure'}"
-        if abs(points) >= 0.05
-        else "as right as sure"
-    )
-    return f"ECE {calibration.ece:.1%}; on average {sure}"

@@ -20,7 +20,7 @@ from .style import BLUE, ORANGE, Figure, style, title_of, words
 Order = Literal["class", "accuracy"]
 
 MOST_BARS = 40  # of more classes, the worst half and the best half of so many are drawn
-MOST_CELLS = 20  # rows and columns of a matrix whose counts can still be read
+MOST_CELLS = 20  # rows and columns of a matrix that can still be read
 _WIDE_CELLS = 10
 _BLUES = LinearSegmentedColormap.from_list("blues", ["#eaf3f9", BLUE])
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue to the eye
@@ -34,8 +34,8 @@ def class_accuracy(run: Run, *, order: Order = "class") -> Figure:
     """
     if order not in ("class", "accuracy"):
         raise UserError(f"order {order!r} is not allowed; {suggestion(order, ['class', 'accuracy'])}")
-    matrix, classes = _of_run(run)
-    return draw_class_accuracy(matrix, classes, title_of(run, "accuracy by class"), order=order)
+    found = evaluation.evaluate_run(run)
+    return draw_class_accuracy(found.confusion, found.classes, title_of(run, "accuracy by class"), order=order)
 
 
 def confusion(run: Run) -> Figure:
@@ -44,8 +44,8 @@ def confusion(run: Run) -> Figure:
     Of more than 20 classes those with the most mistakes are shown, the others in one row and column together. Raises
     UserError where the run has no predictions yet.
     """
-    matrix, classes = _of_run(run)
-    return draw_confusion(matrix, classes, title_of(run, "confusion matrix"))
+    found = evaluation.evaluate_run(run)
+    return draw_confusion(found.confusion, found.classes, title_of(run, "confusion matrix"))
 
 
 def draw_class_accuracy(
@@ -85,13 +85,12 @@ def draw_class_accuracy(
 def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
     """Counts [true, predicted] in a grid: what is right in blue, confusions in orange, by the share of their row."""
     right, images = int(matrix.trace()), int(matrix.sum())
-    whole = len(classes) <= MOST_CELLS
-    kept = np.arange(len(classes)) if whole else _most_confused(matrix)
+    kept = evaluation.most_confused(matrix, MOST_CELLS)
     short = class_names(classes, kept, 10, 120)
     names = [short[one] for one in kept]
     note = f"{right:,} of {images:,} are right (blue); darker is more of the row"
-    if not whole:
-        matrix = _with_others(matrix, kept)
+    if len(kept) < len(classes):
+        matrix = evaluation.with_others(matrix, kept)
         names.append(f"{len(classes) - len(kept):,} others")
         note = f"{len(kept)} of {len(classes):,} classes, those of the largest confusions; the others together (grey)"
     side = len(names)
@@ -138,27 +137,6 @@ def _bars_shown(
     )
 
 
-def _most_confused(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The classes of the largest counts off the diagonal, as many as there is room for, in their own order."""
-    wrong = matrix - np.diag(matrix.diagonal())
-    kept: dict[int, None] = {}
-    for pair in np.argsort(-wrong, axis=None, kind="stable"):
-        ends = divmod(int(pair), len(matrix))
-        if len({*kept, *ends}) > MOST_CELLS - 1:
-            break
-        kept |= dict.fromkeys(ends)
-    return np.sort(np.fromiter(kept, np.int64))
-
-
-def _with_others(matrix: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The matrix of the classes kept, all others summed in a last row and column."""
-    into = np.full(len(matrix), len(kept))
-    into[kept] = np.arange(len(kept))
-    small = np.zeros((len(kept) + 1, len(kept) + 1), np.int64)
-    np.add.at(small, (into[:, None], into[None, :]), matrix)
-    return small
-
-
 def _cell_colours(matrix: NDArray[np.int64], coloured: int) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
     """Colours [rows, columns, 4] of cells and of the letters in them; rows and columns from `coloured` on are grey."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -171,14 +149,3 @@ def _cell_colours(matrix: NDArray[np.int64], coloured: int) -> tuple[NDArray[np.
     colours[others] = to_rgba("#e8e8e8")
     colours[(matrix == 0) & ~diagonal & ~others] = to_rgba("#f7f7f7")
     return colours, np.where(colours[..., :3] @ _LUMINANCE > 0.5, "#222222", "white")
-
-
-def _of_run(run: Run) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    predictions, classes = run.predictions(), run.classes
-    logits, labels = predictions["logits"], predictions["labels"]
-    if logits.shape != (len(labels), len(classes)):
-        raise UserError(
-            f"{run.path / 'predictions.npz'}: logits are {list(logits.shape)}; [{len(labels)}, {len(classes)}] is "
-            "needed for its labels and the classes in model.json"
-        )
-    return evaluation.confusion_matrix(logits, labels), classes

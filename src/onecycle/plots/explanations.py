@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from matplotlib.colors import Colormap
@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from ..data import ImageSet
 from ..errors import UserError
-from ..evaluation import Mistakes
-from .gallery import check_count, check_some, most_confident
+from ..evaluation import Mistakes, percent
+from ..explanation import Activations, check_count
+from .gallery import check_some, most_confident
 from .names import class_names
 from .overlay import AGAINST_AND_FOR, HEAT, coloured, enlarged, overlay
-from .sheet import LETTERS, Line, Tile, percent, room, sheet
+from .sheet import LETTERS, Line, Tile, room, sheet
 from .style import GREY, Figure
-
-if TYPE_CHECKING:
-    from ..explanation import Activations
 
 _METHODS: Final = {"grad_cam": "Grad-CAM", "grad_cam++": "Grad-CAM++"}
 _SIDE: Final = 1.5  # of a tile, in inches

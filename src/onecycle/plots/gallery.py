@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import evaluation
 from ..data import ImageSet
 from ..errors import UserError
+from ..evaluation import Mistakes, mistakes, percent
+from ..explanation import check_count
 from ..run import Run
 from .names import class_names
-from .sheet import LETTERS, Line, Tile, percent, room, sheet
+from .sheet import LETTERS, Line, Tile, room, sheet
 from .style import BLUE, ORANGE, Figure, title_of
 
-MOST_IMAGES = 200
 _COLUMNS = 5
-_SIDE = 2.0  # of an image, in inches
+SIDE = 2.0  # of an image, in inches
 
 
 def misclassified(run: Run, images: ImageSet, *, count: int = 20) -> Figure:
@@ -32,21 +32,21 @@ def misclassified(run: Run, images: ImageSet, *, count: int = 20) -> Figure:
         raise UserError(
             f"{run.path}: its predictions are of {len(predictions['labels'])} other images; its test set is needed"
         )
-    found = evaluation.mistakes(predictions["logits"], predictions["labels"])
+    found = mistakes(predictions["logits"], predictions["labels"])
     if not len(found):
         raise UserError(f"{run.path}: all {len(images)} test images are right; there is nothing to draw")
     return draw_mistakes(images, found, title_of(run), count=count)
 
 
-def draw_mistakes(images: ImageSet, found: evaluation.Mistakes, heading: str, *, count: int = 20) -> Figure:
+def draw_mistakes(images: ImageSet, found: Mistakes, heading: str, *, count: int = 20) -> Figure:
     """The first `count` mistakes found in `images`, with both classes and their probabilities.
 
     Raises UserError where there is none.
     """
     check_some(len(found), "mistakes")
     shown = slice(min(count, len(found)))
-    predicted = class_names(images.classes, found.predicted[shown], LETTERS, room(_SIDE, "predicted: ", ">99.9%"))
-    true = class_names(images.classes, found.true[shown], LETTERS, room(_SIDE, "true: ", ">99.9%"))
+    predicted = class_names(images.classes, found.predicted[shown], LETTERS, room(SIDE, "predicted: ", ">99.9%"))
+    true = class_names(images.classes, found.true[shown], LETTERS, room(SIDE, "true: ", ">99.9%"))
     lines = [
         (
             Line(f"predicted: {predicted[found.predicted[one]]}", percent(found.predicted_probability[one]), ORANGE),
@@ -61,20 +61,19 @@ def draw_mistakes(images: ImageSet, found: evaluation.Mistakes, heading: str, *,
 def gallery(images_nhwc: NDArray[np.uint8], lines: Sequence[Sequence[Line]], title: str) -> Figure:
     """Images [n, h, w, 3] in rows of five, as many lines of text above each; n is at least 1."""
     groups = [[Tile(image, above)] for image, above in zip(images_nhwc, lines, strict=True)]
-    return sheet(groups, title, columns=_COLUMNS, side=_SIDE)
+    return sheet(groups, title, columns=_COLUMNS, side=SIDE)
 
 
-def most_confident(shown: int, mistakes: int) -> str:
+def most_confident(shown: int, wrong: int) -> str:
     """Which of the mistakes a picture shows."""
-    if shown == mistakes:
-        return "the one mistake" if mistakes == 1 else f"all {mistakes:,} mistakes"
-    return f"the {'' if shown == 1 else f'{shown} '}most confident of {mistakes:,} mistakes"
+    return which(shown, wrong, "mistake", "most confident")
 
 
-def check_count(count: int) -> None:
-    """Raise UserError where a picture cannot hold so many images."""
-    if not 1 <= count <= MOST_IMAGES:
-        raise UserError(f"count {count} is outside 1 to {MOST_IMAGES}")
+def which(shown: int, found: int, what: str, most: str) -> str:
+    """Which of the things found a picture shows: all of them, or those that are `most`."""
+    if shown == found:
+        return f"the one {what}" if found == 1 else f"all {found:,} {what}s"
+    return f"the {'' if shown == 1 else f'{shown} '}{most} of {found:,} {what}s"
 
 
 def check_some(found: int, what: str) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..data import ImageSet
-from .gallery import check_count, check_some, gallery
+from ..evaluation import percent
+from ..explanation import LabelErrors, check_count
+from .gallery import SIDE, check_some, gallery, which
 from .names import class_names
-from .sheet import LETTERS, Line, percent, room
+from .sheet import LETTERS, Line, room
 from .style import BLUE, GREY, ORANGE, Figure
-
-if TYPE_CHECKING:
-    from ..explanation import LabelErrors
-
-_SIDE = 2.0  # of an image, in inches: the gallery's
 
 
 def label_errors(images: ImageSet, found: LabelErrors, title: str, *, count: int = 20) -> Figure:
@@ -25,8 +20,8 @@ def label_errors(images: ImageSet, found: LabelErrors, title: str, *, count: int
     check_count(count)
     check_some(len(found), "likely label errors")
     shown = slice(min(count, len(found)))
-    given = class_names(images.classes, found.given[shown], LETTERS, room(_SIDE, "label: ", ">99.9%"))
-    suggested = class_names(images.classes, found.suggested[shown], LETTERS, room(_SIDE, "likely: ", ">99.9%"))
+    given = class_names(images.classes, found.given[shown], LETTERS, room(SIDE, "label: ", ">99.9%"))
+    suggested = class_names(images.classes, found.suggested[shown], LETTERS, room(SIDE, "likely: ", ">99.9%"))
     lines = [
         (
             Line(f"label: {given[found.given[one]]}", percent(found.given_probability[one]), ORANGE),
@@ -35,7 +30,7 @@ def label_errors(images: ImageSet, found: LabelErrors, title: str, *, count: int
         )
         for one in range(len(found))[shown]
     ]
-    of_them = "the most likely" if len(lines) == 1 else f"the {len(lines)} most likely"
+    of_them = which(len(lines), len(found), "likely label error", "clearest")
     usual = "usual is a class's mean on images with its label"
-    heading = f"{title}\n{of_them} of {len(found):,} labels in doubt, in {len(images):,} images; {usual}"
+    heading = f"{title}\n{of_them} in {len(images):,} images; {usual}"
     return gallery(images.images_nhwc[found.index[shown]], lines, heading)

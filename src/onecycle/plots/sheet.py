@@ -45,11 +45,6 @@ def room(side: float, *beside: str) -> float:
     return side * 72 - sum(text_width(text, LETTERS) for text in beside) - 4
 
 
-def percent(share: float) -> str:
-    """A probability, told apart from none and all."""
-    return ">99.9%" if 0.9995 <= share < 1 else "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
 def sheet(groups: Sequence[Sequence[Tile]], title: str, *, columns: int, side: float, foot: float = 0.0) -> Figure:
     """Groups of as many tiles each, the tiles of a group close together, in rows of up to `columns` groups.
 

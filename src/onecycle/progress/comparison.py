@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..comparison import Comparison, OneSided, caveat, in_words, setting
+from ..evaluation import percent
 from .console import Console
 from .numbers import duration
 
@@ -100,10 +101,10 @@ def _print_images(console: Console, classes: tuple[str, ...], right: str, wrong:
         table.add_row(
             f"image {one['index']}",
             one["true"],
-            f"{one['right_probability']:.0%}",
-            f"{one['wrong_probability']:.0%}",
+            percent(one["right_probability"], 0),
+            percent(one["wrong_probability"], 0),
             one["mistaken"],
-            f"{one['mistaken_probability']:.0%}",
+            percent(one["mistaken_probability"], 0),
         )
     console.print()
     console.print(table)

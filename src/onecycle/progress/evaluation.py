@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,7 +9,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from ..evaluation import Calibration, ClassResult, Evaluation
+from ..evaluation import ClassResult, Evaluation, percent
 from .console import Console
 
 MOST_CLASSES = 40  # of more, the WORST and the BEST have a line
@@ -41,7 +40,8 @@ def print_evaluation(run_label: str, evaluation: Evaluation) -> None:
     for line in _confusions(evaluation):
         console.print(line, soft_wrap=True)
     console.print()
-    console.print(_calibration(evaluation.calibration), soft_wrap=True)
+    calibration = evaluation.calibration.in_words()
+    console.print(Text.assemble(("calibration", "bold"), f": {calibration}"), soft_wrap=True)
 
 
 def _headline(evaluation: Evaluation) -> Text:
@@ -83,7 +83,7 @@ def _class_table(evaluation: Evaluation, shown: Sequence[ClassResult | None], co
         "recall": evaluation.macro_recall,
         "F1": evaluation.macro_f1,
     }
-    means = (_percent(macro[heading]) if heading in macro else "" for heading in columns)
+    means = (percent(macro[heading]) if heading in macro else "" for heading in columns)
     table.add_row("mean of the classes", *means, style="bold")
     return table
 
@@ -92,10 +92,10 @@ def _columns(evaluation: Evaluation, console: Console) -> dict[str, Callable[[Cl
     """What a class's line says under each heading that there is room for."""
     columns: dict[str, Callable[[ClassResult], str]] = {
         "images": lambda one: f"{one.images:,}",
-        "precision": lambda one: _percent(one.precision),
-        "recall": lambda one: _percent(one.recall),
+        "precision": lambda one: percent(one.precision),
+        "recall": lambda one: percent(one.recall),
         "95% interval": _between,
-        "F1": lambda one: _percent(one.f1),
+        "F1": lambda one: percent(one.f1),
     }
     if console.width < _INTERVAL_FROM:
         del columns["95% interval"]
@@ -115,15 +115,8 @@ def _confusions(evaluation: Evaluation) -> Iterable[Text]:
         images = evaluation.by_class[pair.true].images
         true, predicted = name_of(evaluation.classes[pair.true]), name_of(evaluation.classes[pair.predicted])
         yield Text.assemble(
-            true, " taken for ", predicted, f" in {pair.count:,} of {images:,} images ({pair.share:.1%})"
+            true, " taken for ", predicted, f" in {pair.count:,} of {images:,} images ({percent(pair.share)})"
         )
-
-
-def _calibration(calibration: Calibration) -> Text:
-    points = f"{100 * abs(calibration.gap):.1f}"
-    towards = "too sure" if calibration.gap > 0 else "too unsure"
-    words = "neither too sure nor too unsure" if points == "0.0" else f"{points} points {towards}"
-    return Text.assemble(("calibration", "bold"), f": ECE {calibration.ece:.1%}, on average {words}")
 
 
 def name_of(name: str) -> Text:
@@ -135,10 +128,6 @@ def name_of(name: str) -> Text:
 
 def _printable(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{share:.1%}"
 
 
 def _between(one: ClassResult) -> str:

@@ -1,4 +1,4 @@
-"""Mistakes and doubtful labels on stdout."""
+"""Mistakes and likely label errors on stdout."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from ..evaluation import percent
 from .console import Console
 from .evaluation import name_of
 
@@ -16,7 +17,7 @@ _LABEL_ERRORS = 10  # of so many at most there is a line
 
 
 def print_explanation(explanation: Mapping[str, Any], written: Sequence[Path]) -> None:
-    """The mistakes and the doubtful labels as tables, and what was drawn where.
+    """The mistakes and the likely label errors as tables, and what was drawn where.
 
     `explanation` is as `onecycle.Explanation.to_dict` gives it.
     """
@@ -31,20 +32,16 @@ def print_explanation(explanation: Mapping[str, Any], written: Sequence[Path]) -
         soft_wrap=True,
     )
     console.print(_table(shown, ("true", "predicted"), ("true_probability", "predicted_probability")))
-    doubtful = explanation["label_errors"]
-    if doubtful:
+    errors = explanation["label_errors"]
+    if errors:
+        many = f"{len(errors):,} likely label error{'s' * (len(errors) != 1)}"
         console.print()
+        console.print(Text.assemble((many, "bold"), " by confident learning; or the net is wrong"), soft_wrap=True)
         console.print(
-            Text.assemble(
-                (f"{len(doubtful):,} labels", "bold"), " that confident learning doubts; or it is the net that is wrong"
-            ),
-            soft_wrap=True,
+            _table(errors[:_LABEL_ERRORS], ("given", "suggested"), ("given_probability", "suggested_probability"))
         )
-        console.print(
-            _table(doubtful[:_LABEL_ERRORS], ("given", "suggested"), ("given_probability", "suggested_probability"))
-        )
-        if len(doubtful) > _LABEL_ERRORS:
-            console.print(Text(f"and {len(doubtful) - _LABEL_ERRORS:,} more; --json lists all", "dim"))
+        if len(errors) > _LABEL_ERRORS:
+            console.print(Text(f"and {len(errors) - _LABEL_ERRORS:,} more; --json lists all", "dim"))
     console.print()
     console.print(f"{explanation['method']} at layer {explanation['layer']}", soft_wrap=True)
     console.print("wrote " + ", ".join(map(str, written)), soft_wrap=True)
@@ -60,6 +57,6 @@ def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], probabilitie
     for row in rows:
         cells: list[str | Text] = [str(row["index"])]
         for name, probability in zip(names, probabilities, strict=True):
-            cells += [name_of(row[name]), f"{row[probability]:.1%}"]
+            cells += [name_of(row[name]), percent(row[probability])]
         table.add_row(*cells)
     return table

@@ -44,9 +44,12 @@ def print_end(run: Run, summary: Mapping[str, Any]) -> None:
         f"{duration(summary['train_seconds'])} of training at {summary['images_per_second']:,.0f} images/s"
     )
     console.print(Text.assemble((f"{test['accuracy']:.2%}", "bold"), rest), soft_wrap=True)
-    written = [f"{run.path}/{name}" for name in ("summary.json", "metrics.csv", "model.safetensors", "plots/*.png")]
-    console.print("wrote " + ", ".join(written), soft_wrap=True)
-    console.print(f"all there is to see: {run.path}/report.html", soft_wrap=True)
+    names = ["summary.json", "metrics.csv", "model.safetensors"]
+    if any(run.path.glob("plots/*.png")):
+        names.append("plots/*.png")
+    console.print("wrote " + ", ".join(f"{run.path}/{name}" for name in names), soft_wrap=True)
+    if (run.path / "report.html").exists():
+        console.print(f"all there is to see: {run.path}/report.html", soft_wrap=True)
 
 
 def print_lr_range(found: LrRange, folder: Path) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 from ..comparison import Comparison, OneSided, caveat, evidence, in_words, p_value, points, setting, verdict
 from ..data import ImageSet
 from ..errors import UserError
+from ..evaluation import percent
 from ..files import write_text
 from ..plots.inline import compared_curves, run_colour
 from .images import data_uri
-from .rendering import percent, render
+from .rendering import render
 
 _CARDS = 48  # images on the page, about
 _LEAST_CARDS = 4  # of each side of each comparison

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluation import ClassResult, ConfusedPair, Evaluation
-from .rendering import percent
+from ..evaluation import ClassResult, ConfusedPair, Evaluation, most_confused, percent, with_others
 
 MOST_CELLS = 20  # rows and columns of a matrix that can still be read
 WORST, BEST = 30, 10  # bars, where there are more classes than that
@@ -68,11 +67,11 @@ class Failures:
 def failures(evaluation: Evaluation) -> Failures:
     """The classes by accuracy, the matrix of all of them or of the most confused, and the most confused pairs."""
     bars, bars_note = _bars(evaluation)
-    shown = _classes_shown(evaluation)
+    shown = most_confused(evaluation.confusion, MOST_CELLS)
     matrix, names = evaluation.confusion, list(evaluation.classes)
     matrix_note = ""
     if len(shown) < len(names):
-        matrix = _with_others(matrix, shown)
+        matrix = with_others(matrix, shown)
         matrix_note = (
             f"The {len(shown)} of {len(names):,} classes with the largest confusions; all others are together in the "
             "last row and column."
@@ -101,34 +100,12 @@ def _bars(evaluation: Evaluation) -> tuple[tuple[tuple[int, ClassResult], ...], 
     return (*present[:WORST], *present[-BEST:]), note
 
 
-def _classes_shown(evaluation: Evaluation) -> list[int]:
-    """All of them, or of many those of the largest confusions, in their own order."""
-    if len(evaluation.classes) <= MOST_CELLS:
-        return list(range(len(evaluation.classes)))
-    kept: dict[int, None] = {}
-    for pair in evaluation.pairs:
-        ends = (pair.true, pair.predicted)
-        if len({*kept, *ends}) >= MOST_CELLS:
-            break
-        kept |= dict.fromkeys(ends)
-    return sorted(kept)
-
-
-def _with_others(matrix: NDArray[np.int64], shown: list[int]) -> NDArray[np.int64]:
-    """The matrix of the classes shown, all others summed in a last row and column."""
-    into = np.full(len(matrix), len(shown))
-    into[shown] = np.arange(len(shown))
-    small = np.zeros((len(shown) + 1, len(shown) + 1), np.int64)
-    np.add.at(small, (into[:, None], into[None, :]), matrix)
-    return small
-
-
-def _rows(matrix: NDArray[np.int64], shown: list[int], names: list[str]) -> tuple[Row, ...]:
+def _rows(matrix: NDArray[np.int64], shown: NDArray[np.int64], names: list[str]) -> tuple[Row, ...]:
     images = matrix.sum(axis=1)
     shares = matrix / np.maximum(images[:, None], 1)
     wrong = shares - np.diag(shares.diagonal())
     most = wrong[: len(shown), : len(shown)].max(initial=0) or 1.0
-    numbers: list[int | None] = [*shown, *([None] if len(names) > len(shown) else [])]
+    numbers: list[int | None] = [*shown.tolist(), *([None] if len(names) > len(shown) else [])]
     depths = np.sqrt(np.minimum(wrong / most, 1))
 
     def cell(row: int, column: int) -> Cell:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..data import ImageSet
-from ..evaluation import Labels, Logits, Mistakes, mistakes
+from ..errors import UserError
+from ..evaluation import Labels, Logits, Mistakes, mistakes, percent
 from ..explanation import Activations, LabelErrors, explain, find_label_errors
 from .images import data_uri
-from .rendering import percent
 
 CARDS_BYTES = 2_600_000  # of all images that are wrong; with the rest of the page it stays under 4 MB
 LABEL_ERRORS_BYTES = 200_000
@@ -39,7 +39,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class LabelError:
     """An image whose label is likely wrong, and why."""
 
     index: int
@@ -53,16 +53,17 @@ class Doubt:
 class Gallery:
     """Cards by falling confidence, `pairs_shown` pairs of a true and a predicted class among them.
 
-    `map_shape` is (h, w), None without maps; `layer` is the one they are of. `label_errors` counts what `doubts` are
-    the clearest of.
+    `map_shape` is (h, w), None without maps; `layer` is the one they are of. `label_errors` are the
+    clearest of `label_error_count`.
     """
 
     cards: tuple[Card, ...]
     pairs_shown: int
     layer: str
     map_shape: tuple[int, int] | None
-    doubts: tuple[Doubt, ...]
-    label_errors: int
+    why_no_maps: str
+    label_errors: tuple[LabelError, ...]
+    label_error_count: int
 
 
 def gallery(
@@ -75,23 +76,22 @@ def gallery(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device,
+    why_no_net: str = "",
 ) -> Gallery:
     """As many mistakes as there is room for: first the most confident one of each pair of classes, then the others.
 
-    `classes` are their names in the page; the net, in eval mode on `device`, is there to make the maps.
+    `classes` are their names in the page; the net, in eval mode on `device`, is there to make the maps, and where it is
+    None `why_no_net` is said in their place.
     """
     found = mistakes(logits_nk, labels)
     rows, uris = _with_room(found, images, classes)
-    shown = Mistakes(
-        found.index[rows],
-        found.true[rows],
-        found.predicted[rows],
-        found.true_probability[rows],
-        found.predicted_probability[rows],
-    )
-    maps = None
+    shown = found.subset(rows)
+    maps, why_no_maps = None, why_no_net
     if net is not None and len(shown):
-        maps = explain(net, images, shown, mean=mean, std=std, device=device)
+        try:
+            maps = explain(net, images, shown, mean=mean, std=std, device=device)
+        except UserError as error:  # the net has no layer that gives maps
+            why_no_maps = str(error)
     errors = find_label_errors(logits_nk, labels)
     return Gallery(
         cards=tuple(
@@ -109,8 +109,9 @@ def gallery(
         pairs_shown=len(_first_of_each_pair(shown)),
         layer=maps.layer if maps else "",
         map_shape=_shape(maps),
-        doubts=tuple(_doubts(errors, images, classes)),
-        label_errors=len(errors),
+        why_no_maps=why_no_maps,
+        label_errors=tuple(_clearest(errors, images, classes)),
+        label_error_count=len(errors),
     )
 
 
@@ -147,8 +148,8 @@ def _shape(maps: Activations | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _doubts(errors: LabelErrors, images: ImageSet, classes: Sequence[str]) -> list[Doubt]:
-    room, doubts = LABEL_ERRORS_BYTES, []
+def _clearest(errors: LabelErrors, images: ImageSet, classes: Sequence[str]) -> list[LabelError]:
+    room, found = LABEL_ERRORS_BYTES, []
     for number in range(min(len(errors), MOST_LABEL_ERRORS)):
         index, likely = int(errors.index[number]), int(errors.suggested[number])
         given, suggested = classes[errors.given[number]], classes[likely]
@@ -160,5 +161,5 @@ def _doubts(errors: LabelErrors, images: ImageSet, classes: Sequence[str]) -> li
             f"{suggested} at {percent(errors.suggested_probability[number])}, where images labelled so have "
             f"{percent(errors.thresholds[likely])} on average; {given} at {percent(errors.given_probability[number])}"
         )
-        doubts.append(Doubt(index, given, suggested, reason, uri))
-    return doubts
+        found.append(LabelError(index, given, suggested, reason, uri))
+    return found

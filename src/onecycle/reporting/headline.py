@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import registry
-from ..evaluation import ClassResult, Evaluation
+from ..evaluation import ClassResult, Evaluation, percent
 from ..progress.numbers import duration
 from ..recipes import Recipe
 from ..run import Run
-from .rendering import percent
 
 _CLAIM = re.compile(r"\b(Measured|Published): (.*)", re.DOTALL)
 

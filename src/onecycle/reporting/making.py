@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from .. import registry
+from ..comparison import setting
 from ..data import Augmentation, ImageSet
 from ..data.views import augmented_views, classes_in_turn
 from ..models.summary import Summary, summarize
@@ -86,19 +87,10 @@ def command(argv: list[str] | None) -> str | None:
 def changes(recipe: Recipe, shipped: Recipe) -> dict[str, tuple[str, str]]:
     """The keys in which a run's recipe differs from the shipped one; not those which that leaves open as "auto"."""
     return {
-        key: (_value(here), _value(there))
+        key: (setting(here), setting(there))
         for key, (there, here) in differences(shipped, recipe).items()
         if there != "auto"
     }
-
-
-def _value(value: Any) -> str:
-    """A recipe's value as YAML has it, numbers rounded to six digits."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _environment(run: Run, environment: Mapping[str, Any]) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..evaluation import percent
 from ..progress.numbers import duration
 
 _LONGEST_NAME = 80
@@ -17,18 +17,6 @@ _LONGEST_NAME = 80
 def render(template: str, **context: Any) -> str:
     """The page that a template of this package makes of `context`; every text in it is escaped unless it is Markup."""
     return _environment().get_template(template).render(context)
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 0..1 as per cent; never 0% or 100% by rounding alone. A hyphen where there is none."""
-    if share is None or math.isnan(share):
-        return "-"
-    least = 0.5 * 10 ** -(digits + 2)
-    if 0 < share < least:
-        return f"<{10**-digits:.{digits}f}%"
-    if 1 - least < share < 1:
-        return f">{100 - 10**-digits:.{digits}f}%"
-    return f"{100 * share:.{digits}f}%"
 
 
 def short(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 
 from ..data import ImageSet
 from ..errors import UserError
-from ..evaluation import Evaluation, evaluate
+from ..evaluation import Evaluation, evaluate_run
 from ..files import write_text
 from ..plots import inline
 from ..run import Run
@@ -29,6 +30,7 @@ def write_report(
     images: ImageSet | None,
     why_no_images: str = "",
     net: nn.Module | None,
+    why_no_net: str = "",
     device: torch.device,
     train_images: ImageSet | None = None,
     out: Path | None = None,
@@ -37,7 +39,7 @@ def write_report(
     """Write the page, by default report.html in the run, and return its path.
 
     `images` is the run's test set; where it is not at hand, `why_no_images` is said in its place. `net` is the trained
-    net in eval mode on `device`, for class activation maps and the table of layers. `train_images` are for augmented
+    net in eval mode on `device`, for class activation maps and the table of layers, or `why_no_net`. `train_images` are for augmented
     samples. With `refresh_seconds` the page loads itself anew, for a training in progress. A training that has not
     ended gives a page of what there is. Raises UserError where a file of the run is damaged, or the images are not
     those of its predictions.
@@ -45,7 +47,7 @@ def write_report(
     running = refresh_seconds is not None or is_training(run)
     evaluation, shown = None, None
     if (run.path / "predictions.npz").exists():
-        evaluation, shown = _evaluated(run, images, net, device)
+        evaluation, shown = _evaluated(run, images, net, why_no_net, device)
     recipe = run.recipe
     page = render(
         "report.html.j2",
@@ -70,18 +72,28 @@ def write_report(
 
 
 def _evaluated(
-    run: Run, images: ImageSet | None, net: nn.Module | None, device: torch.device
+    run: Run, images: ImageSet | None, net: nn.Module | None, why_no_net: str, device: torch.device
 ) -> tuple[Evaluation, Gallery | None]:
     """What the stored predictions are worth, and the images that they get wrong where these are at hand."""
-    stored, path = run.predictions(), run.path / "predictions.npz"
-    logits_nk, labels = stored["logits"], stored["labels"]
-    try:
-        evaluation = evaluate(logits_nk, labels, [short(name) for name in run.classes])
-    except UserError as error:
-        raise UserError(*(f"{path}: {problem}" for problem in error.problems)) from None
+    evaluation = evaluate_run(run)
+    evaluation = replace(evaluation, classes=tuple(short(name) for name in evaluation.classes))
     if images is None:
         return evaluation, None
+    stored = run.predictions()
+    logits_nk, labels = stored["logits"], stored["labels"]
     if not np.array_equal(images.labels, labels) or images.classes != run.classes:
-        raise UserError(f"{path}: its predictions are of {len(labels):,} other images; the run's test set is needed")
+        what = f"its predictions are of {len(labels):,} other images; the run's test set is needed"
+        raise UserError(f"{run.path / 'predictions.npz'}: {what}")
     mean, std = run.recipe.data.statistics
-    return evaluation, gallery(logits_nk, labels, images, evaluation.classes, net, mean=mean, std=std, device=device)
+    shown = gallery(
+        logits_nk,
+        labels,
+        images,
+        evaluation.classes,
+        net,
+        mean=mean,
+        std=std,
+        device=device,
+        why_no_net=why_no_net,
+    )
+    return evaluation, shown

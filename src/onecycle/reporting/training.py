@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
+from ..evaluation import percent
 from ..files import read_json
 from ..plots import inline
 from ..run import Run
-from .rendering import percent
 
 Rows = Sequence[Mapping[str, float]]
 

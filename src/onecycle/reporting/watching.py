@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import UserError
 from ..run import Run
+from .training import is_training
 
 
 def watch(
@@ -35,7 +35,7 @@ def watch(
             if _state(run, "steps.csv") != steps:
                 if age >= steps_seconds:
                     break
-            elif age >= patience_seconds and not _held(run):
+            elif age >= patience_seconds and not is_training(run):
                 yield write(False)
                 return
             sleep(poll_seconds)
@@ -49,12 +49,3 @@ def _state(run: Run, name: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def _held(run: Run) -> bool:
-    """Whether a process trains in the folder."""
-    try:
-        with run.locked():
-            return False
-    except UserError:
-        return True

@@ -1,6 +1,6 @@
 // The gallery: a class, a pair of classes or all of them, some at a time.
 {
-  const list = document.querySelector(".cards[data-width], #gallery .cards:not(.doubts)");
+  const list = document.querySelector(".cards[data-width], #gallery .cards:not(.label-errors)");
   const names = document.getElementById("classes");
   if (list && names) {
     const STEP = 24;
