@@ -47,3 +47,12 @@ def made_run(
         facts = {"epochs": epochs, "train_seconds": 61.0, "images_per_second": 1234.5, "parameters": 6_573_130}
         run.write_summary({**facts, "device": device, "steps": 9, "wall_seconds": 70.0, "test": {}})
     return run
+
+
+def three_runs(folder: Path, base: str = "base") -> list[Run]:
+    """The second is much better than the first, the third as good."""
+    return [
+        made_run(folder / base, noise=1),
+        made_run(folder / "wide", noise=2, strength=4, epochs=5, seed=7, **{"schedule.lr_max": 0.02}),
+        made_run(folder / "third", noise=3, **{"ema.decay": 0.9}),
+    ]

@@ -98,7 +98,7 @@ def report(run: Run, images: ImageSet | None, *, with_net: bool = True, **option
 class Page(HTMLParser):
     """The elements of a page, each with its attributes and the text in it."""
 
-    VOID = frozenset({"meta", "link", "img", "input", "br", "hr", "path", "use", "rect", "circle"})
+    VOID = frozenset({"meta", "col", "link", "img", "input", "br", "hr", "path", "use", "rect", "circle"})
 
     def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compared_runs import CLASSES, made_run
+from compared_runs import CLASSES, made_run, three_runs
 from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
 
@@ -18,12 +18,7 @@ from onecycle.run import Run
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
-    """The second is much better than the first, the third as good."""
-    return [
-        made_run(tmp_path / "base", noise=1),
-        made_run(tmp_path / "wide", noise=2, strength=4, epochs=5, seed=7, **{"schedule.lr_max": 0.02}),
-        made_run(tmp_path / "third", noise=3, **{"ema.decay": 0.9}),
-    ]
+    return three_runs(tmp_path)
 
 
 def answers(run: Run) -> np.ndarray:
@@ -156,7 +151,7 @@ def test_what_cannot_be_compared_is_refused(runs: list[Run], tmp_path: Path) -> 
         with pytest.raises(UserError, match=reason):
             compare([base, other])
     (base.path / "summary.json").write_text("{}")
-    with pytest.raises(UserError, match=r"base/summary\.json: damaged; it has no epochs, train_seconds"):
+    with pytest.raises(UserError, match=r"base/summary\.json: damaged; it has no epochs, steps"):
         compare(runs)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import browser, opened
-from compared_runs import CLASSES, made_run
+from compared_runs import CLASSES, made_run, three_runs
 
 from onecycle.comparison import caveat, compare, evidence, in_words, verdict
 from onecycle.data import ImageSet
@@ -55,12 +55,7 @@ def images() -> ImageSet:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
-    """The second is much better than the first, the third as good."""
-    return [
-        made_run(tmp_path / '<base> & "co"', noise=1),
-        made_run(tmp_path / "wide", noise=2, strength=4, epochs=5, seed=7),
-        made_run(tmp_path / "third", noise=3, **{"ema.decay": 0.9}),
-    ]
+    return three_runs(tmp_path, '<base> & "co"')
 
 
 def test_two_runs(runs: list[Run], images: ImageSet, tmp_path: Path) -> None:

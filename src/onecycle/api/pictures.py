@@ -27,8 +27,8 @@ _MAPS = 10  # mistakes whose maps are drawn
 def finish(run: Run, sets: Sets, model: nn.Module | None, device: torch.device, observer: Observer) -> None:
     """Draw the pictures of a run that has just ended into its plots folder, and write its report.
 
-    What goes wrong here does not undo the training: each part is tried, and the observer is told what is missing. Raises
-    Stopped on an interrupt.
+    What goes wrong here does not undo the training: each part is tried, and the observer is told what is missing.
+    Raises Stopped on an interrupt.
     """
     failed: dict[str, Exception] = {}
     again = f"write the report anew with: onecycle report {run.path}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import Stopped
 from .app import DataDirOption, DeviceOption, JsonOption, RunArgument, app
 
 
@@ -86,8 +88,11 @@ def report(
     from .. import api
 
     if watch:
-        for path in api.watch(run, out=out, data_dir=data_dir, device=device):
-            typer.echo(f"wrote {path}")
+        try:
+            for path in api.watch(run, out=out, data_dir=data_dir, device=device):
+                typer.echo(f"wrote {path}")
+        except KeyboardInterrupt:
+            raise Stopped(f"{run}: no longer watched; its page stays as it was last written", signal.SIGINT) from None
         return
     typer.echo(f"wrote {api.report(run, out=out, data_dir=data_dir, device=device)}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_CELLS = 20  # rows and columns of a matrix that can still be read
 
-def most_confused(confusion: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+
+def most_confused(confusion: NDArray[np.int64], most: int = MOST_CELLS) -> NDArray[np.int64]:
     """Of more than `most` classes those of the largest confusions, with room for the others' row; in their own order.
 
     The first ones where nothing is confused.

@@ -20,7 +20,6 @@ from .style import BLUE, ORANGE, Figure, style, title_of, words
 Order = Literal["class", "accuracy"]
 
 MOST_BARS = 40  # of more classes, the worst half and the best half of so many are drawn
-MOST_CELLS = 20  # rows and columns of a matrix that can still be read
 _WIDE_CELLS = 10
 _BLUES = LinearSegmentedColormap.from_list("blues", ["#eaf3f9", BLUE])
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue to the eye
@@ -85,7 +84,7 @@ def draw_class_accuracy(
 def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
     """Counts [true, predicted] in a grid: what is right in blue, confusions in orange, by the share of their row."""
     right, images = int(matrix.trace()), int(matrix.sum())
-    kept = evaluation.most_confused(matrix, MOST_CELLS)
+    kept = evaluation.most_confused(matrix)
     short = class_names(classes, kept, 10, 120)
     names = [short[one] for one in kept]
     note = f"{right:,} of {images:,} are right (blue); darker is more of the row"

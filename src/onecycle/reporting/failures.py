@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ..evaluation import ClassResult, ConfusedPair, Evaluation, most_confused, percent, with_others
 
-MOST_CELLS = 20  # rows and columns of a matrix that can still be read
 WORST, BEST = 30, 10  # bars, where there are more classes than that
 PAIRS = 5
 MOST_COUNTS = 15_000  # numbers of pairs of classes that a page is given
@@ -67,7 +66,7 @@ class Failures:
 def failures(evaluation: Evaluation) -> Failures:
     """The classes by accuracy, the matrix of all of them or of the most confused, and the most confused pairs."""
     bars, bars_note = _bars(evaluation)
-    shown = most_confused(evaluation.confusion, MOST_CELLS)
+    shown = most_confused(evaluation.confusion)
     matrix, names = evaluation.confusion, list(evaluation.classes)
     matrix_note = ""
     if len(shown) < len(names):

@@ -97,4 +97,5 @@ def _unfinished(run: Run, claim: tuple[str, str] | None) -> Headline:
     last = measured[-1]
     number = percent(last["test_accuracy"], 2).removesuffix("%")
     what = f"of the test images were right after epoch {last['epoch']:.0f}, the last that was evaluated."
-    return Headline(number, "", what, (), claim, {"cross-entropy": f"{last['test_loss']:.3f} nats"})
+    facts = {"cross-entropy": f"{last['test_loss']:.3f} nats"} if "test_loss" in last else {}
+    return Headline(number, "", what, (), claim, facts)

@@ -38,11 +38,11 @@ def write_report(
 ) -> Path:
     """Write the page, by default report.html in the run, and return its path.
 
-    `images` is the run's test set; where it is not at hand, `why_no_images` is said in its place. `net` is the trained
-    net in eval mode on `device`, for class activation maps and the table of layers, or `why_no_net`. `train_images` are for augmented
-    samples. With `refresh_seconds` the page loads itself anew, for a training in progress. A training that has not
-    ended gives a page of what there is. Raises UserError where a file of the run is damaged, or the images are not
-    those of its predictions.
+    `images` is the run's test set, and `net` the trained net in eval mode on `device`, for class activation maps and
+    the table of layers; where they are not at hand, `why_no_images` and `why_no_net` are said in their place.
+    `train_images` are for augmented samples. With `refresh_seconds` the page loads itself anew, for a training in
+    progress. A training that has not ended gives a page of what there is. Raises UserError where a file of the run is
+    damaged, or the images are not those of its predictions.
     """
     running = refresh_seconds is not None or is_training(run)
     evaluation, shown = None, None
