@@ -40,11 +40,10 @@ def evaluate(
     of a data set by name, which is looked for in `data_dir`. `model` is the net, where the training was handed one.
     Raises UserError where something is missing or does not fit.
     """
-    opened = _opened(run)
+    opened, chosen = _opened(run), resolve_device(device)
     if data is None:
         return evaluation.evaluate_run(opened)
     images = _other_images(opened, data, data_dir)
-    chosen = resolve_device(device)
     net = trained_net(opened, model=model, device=chosen)
     loader = build_loader(opened.recipe, images, chosen, train=False)
     with step_progress("evaluation") as say, autocast(opened.recipe.precision, chosen):

@@ -14,7 +14,7 @@ from ..progress.numbers import duration
 from ..recipes import Recipe
 from ..run import Run
 
-_CLAIM = re.compile(r"\b(Measured|Published): (.*)", re.DOTALL)
+_CLAIM = re.compile(r"(Measured|Published): (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Headline:
     spread: str
     what: str
     sentences: tuple[str, ...]
-    claim: tuple[str, str] | None
+    claims: dict[str, str]
     facts: dict[str, str]
 
 
 def headline(run: Run, evaluation: Evaluation | None) -> Headline:
     """The result, or where the training has not ended what was measured last."""
-    claim = claim_of(run.recipe)
+    claims = claims_of(run.recipe)
     if evaluation is None:
-        return _unfinished(run, claim)
+        return _unfinished(run, claims)
     digits = 2 if evaluation.images >= 2000 else 1
     low, high = evaluation.interval
     what = (
@@ -46,20 +46,20 @@ def headline(run: Run, evaluation: Evaluation | None) -> Headline:
         spread=f"± {50 * (high - low):.1f}",
         what=what,
         sentences=tuple(worst_class(evaluation)),
-        claim=claim,
+        claims=claims,
         facts=_facts(run.summary if run.finished else {}, evaluation),
     )
 
 
-def claim_of(recipe: Recipe) -> tuple[str, str] | None:
-    """What the shipped recipe of this name says of its result, after "Measured" or "Published"; None where nothing."""
+def claims_of(recipe: Recipe) -> dict[str, str]:
+    """What the shipped recipe of this name says that was "measured", and "published", of it; nothing for others."""
     if recipe.name not in registry.names("recipe"):
-        return None
+        return {}
+    found = {}
     for paragraph in (inspect.getdoc(registry.load("recipe", recipe.name)) or "").split("\n\n"):
-        found = _CLAIM.search(paragraph)
-        if found:
-            return found[1], " ".join(found[2].split())
-    return None
+        if claim := _CLAIM.match(paragraph):
+            found[claim[1].lower()] = " ".join(claim[2].split())
+    return {kind: found[kind] for kind in ("measured", "published") if kind in found}
 
 
 def worst_class(evaluation: Evaluation) -> list[str]:
@@ -90,12 +90,12 @@ def _facts(summary: Mapping[str, Any], evaluation: Evaluation) -> dict[str, str]
     return facts
 
 
-def _unfinished(run: Run, claim: tuple[str, str] | None) -> Headline:
+def _unfinished(run: Run, claims: dict[str, str]) -> Headline:
     measured = [row for row in run.metrics() if "test_accuracy" in row]
     if not measured:
-        return Headline(None, "", "Nothing was measured on the test set yet.", (), claim, {})
+        return Headline(None, "", "Nothing was measured on the test set yet.", (), claims, {})
     last = measured[-1]
     number = percent(last["test_accuracy"], 2).removesuffix("%")
     what = f"of the test images were right after epoch {last['epoch']:.0f}, the last that was evaluated."
     facts = {"cross-entropy": f"{last['test_loss']:.3f} nats"} if "test_loss" in last else {}
-    return Headline(number, "", what, (), claim, facts)
+    return Headline(number, "", what, (), claims, facts)
