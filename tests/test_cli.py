@@ -63,12 +63,15 @@ def test_train_writes_a_run_and_says_what(tmp_path: Path, capsys: pytest.Capture
     assert call("train", "digits", "--seed", "3", "--out", str(out), *TINY) == 0
     said = capsys.readouterr()
     assert "of 360 test images" in said.out and f"{out}/summary.json" in said.out
-    header, *lines = [line for line in said.err.splitlines() if line.strip() and "step" not in line][1:]
+    header, *lines = [line for line in said.err.splitlines() if line.strip() and not re.search("step|pictures", line)][
+        1:
+    ]
     assert " ".join(header.split()) == "epoch lr train loss train acc test loss test acc images/s time left"
     assert len(lines) == 2 and lines[0].split()[0] == "1"
     run = Run.open(out)
     assert run.summary["seed"] == 3 and run.recipe.seed == 3
     assert (out / "plots" / "curves.png").stat().st_size > 10_000
+    assert f"{out}/report.html" in said.out and (out / "report.html").stat().st_size > 10_000
     assert run.environment["argv"] and run.environment["threads"] >= 1
 
 

@@ -201,6 +201,6 @@ def test_the_help_names_the_rules_that_there_are(capsys: pytest.CaptureFixture[s
     assert run_cli("--help") == 0
     out = " ".join(capsys.readouterr().out.split())
     assert all(rule in out for rule in (*lr_range.RULES, *lr_range.RULES_MIN))
-    defaults = inspect.signature(cli.find_lr).parameters
+    defaults = inspect.signature(cli.training.find_lr).parameters
     for name, value in api.find_lr.__kwdefaults__.items():
         assert name not in defaults or name == "out" or defaults[name].default == value, name

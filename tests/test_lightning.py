@@ -219,9 +219,9 @@ def test_mistakes_are_collected_and_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     gallery = sys.modules["onecycle.plots.gallery"]
     draw = gallery.gallery
 
-    def spy(pixels: Any, titles: Any, title: str) -> Any:
-        drawn.update(pixels=pixels, titles=titles)
-        return draw(pixels, titles, title)
+    def spy(pixels: Any, lines: Any, title: str) -> Any:
+        drawn.update(pixels=pixels, words=[line.words for line in lines[0]])
+        return draw(pixels, lines, title)
 
     monkeypatch.setattr(gallery, "gallery", spy)
     lit, data = LitClassifier(small_recipe(), model=net()), dataset()
@@ -238,8 +238,8 @@ def test_mistakes_are_collected_and_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     assert np.all(np.diff(lit.mistakes.predicted_probability) <= 0)
     assert np.array_equal(drawn["pixels"], data.test.images_nhwc[lit.mistakes.index[:20]])
     first = lit.mistakes.index[0]
-    assert f"true: class {data.test.labels[first]} " in drawn["titles"][0]
-    assert f"predicted: class {logits[first].argmax()} " in drawn["titles"][0]
+    predicted, true = logits[first].argmax(), data.test.labels[first]
+    assert drawn["words"] == [f"predicted: class {predicted}", f"true: class {true}"]
     with Image.open(tmp_path / "misclassified.png") as picture:
         assert picture.width > 600
 
