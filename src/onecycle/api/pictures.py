@@ -72,13 +72,15 @@ def _draw_and_report(
     with step_progress("pictures and report") as say, _noting(failed, "the pictures and the report"):
         net = trained_net(run, model=model, device=device)
         pictures = _pictures(run, sets, net, device)
+        parts = len(pictures) + 1
         for done, (name, draw) in enumerate(pictures.items()):
-            say(done, len(pictures) + 1, name)
+            say(done, parts, name)
             with _noting(failed, f"plots/{name}.png"):
                 plots.save(draw(), run.plots / f"{name}.png")
-        say(len(pictures), len(pictures) + 1, "report")
+        say(parts - 1, parts, "report")
         with _noting(failed, "report.html"):
             write_report(run, sets, net, device)
+        say(parts, parts, "report")
 
 
 @contextlib.contextmanager
