@@ -104,6 +104,17 @@ def test_mistakes_are_explained(own: Run, tmp_path: Path) -> None:
     assert all(path.stat().st_size > 5_000 for path in written)
 
 
+def test_mistakes_are_listed_without_their_images(own: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    found = own.explain(count=2)
+    assert found.images is None and found.figures() == {}
+    described, whole = found.to_dict(), own.explain(count=2, data=dataset(), model=net()).to_dict()
+    assert described["mistakes"] == whole["mistakes"] and described["label_errors"] == whole["label_errors"]
+    assert "was handed in from Python" in described["why_no_images"] and whole["why_no_images"] == ""
+    capsys.readouterr()
+    assert call("explain", str(own.path)) == 0
+    assert "no pictures: data 'own:images' was handed in from Python" in capsys.readouterr().out
+
+
 def test_mistakes_are_chosen_by_class(own: Run) -> None:
     one = own.explain(data=dataset(), model=net()).to_dict()["mistakes"][0]
     found = own.explain(true=one["true"], predicted=one["predicted"], data=dataset(), model=net()).to_dict()

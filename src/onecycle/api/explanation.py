@@ -17,23 +17,29 @@ from ..run import Run
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Mistakes of a run on its test set `images`, of `wrong` in all, the most confident first.
+    """Mistakes of a run on its test set of `tested` images, of `wrong` in all, the most confident first.
 
-    `activations` and, where it was asked for, `saliency` are of the first of them, in their order. `label_errors` are
-    of the whole test set.
+    `activations` and, where it was asked for, `saliency` are of the first `shown` of them, in their order.
+    `label_errors` are of the whole test set. Where the test set is no longer at hand, `images` and what is made of them
+    are None, and `why_no_images` says why.
     """
 
     run: Run
-    images: ImageSet
+    tested: int
+    images: ImageSet | None
+    why_no_images: str
     wrong: int
     mistakes: Mistakes
-    activations: Activations
+    shown: int
+    activations: Activations | None
     saliency: Saliency | None
     label_errors: LabelErrors
 
     def figures(self, *, opacity: float = 0.5) -> dict[str, plots.Figure]:
-        """The pictures by their names; `opacity` is that of the class activation maps, 0 to 1."""
-        title, shown = plots.title_of(self.run), len(self.activations)
+        """The pictures by their names, none without images; `opacity` is that of the class activation maps, 0 to 1."""
+        if self.images is None or self.activations is None:
+            return {}
+        title, shown = plots.title_of(self.run), self.shown
         found = {
             "misclassified": plots.draw_mistakes(self.images, self.mistakes, title, count=shown),
             "grad_cam": plots.grad_cam_sheet(
@@ -57,15 +63,16 @@ class Explanation:
         return [plots.save(figure, folder / f"{name}.png") for name, figure in self.figures(opacity=opacity).items()]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it but images and maps, as JSON has it; of the mistakes those that have maps."""
-        classes, shown = self.images.classes, len(self.activations)
+        """All of it but images and maps, as JSON has it; of the mistakes the first `shown`."""
+        classes, maps = self.run.classes, self.activations
         return {
-            "images": len(self.images),
+            "images": self.tested,
+            "why_no_images": self.why_no_images,
             "wrong": self.wrong,
             "chosen": len(self.mistakes),
-            "layer": self.activations.layer,
-            "method": self.activations.method,
-            "mistakes": _rows(self.mistakes, ("true", "predicted"), classes)[:shown],
+            "layer": maps and maps.layer,
+            "method": maps and maps.method,
+            "mistakes": _rows(self.mistakes, ("true", "predicted"), classes)[: self.shown],
             "label_errors": _rows(self.label_errors, ("given", "suggested"), classes),
         }
 

@@ -70,7 +70,8 @@ def explain(
     `true` and `predicted` choose among the mistakes: images of a class, those taken for a class, or both. `layer` and
     `method`, "grad_cam" or "grad_cam++", are those of the class activation maps; `saliency` adds integrated gradients,
     which need the extra `explain`. `data` and `model` are what the training was handed, `data_dir` is where the images
-    lie if no longer where they were. Raises UserError where something is missing, or nothing was mistaken so.
+    lie if no longer where they were; without images there are no pictures. Raises UserError where something else is
+    missing, or nothing was mistaken so.
     """
     opened = _opened(run)
     stored = opened.predictions()
@@ -79,16 +80,24 @@ def explain(
     chosen = explanation.select(found, opened.classes, true=true, predicted=predicted)
     shown = explanation.first(chosen, count)
     on = resolve_device(device)
-    net = trained_net(opened, model=model, device=on)
-    images = images_of(opened, data=data, data_dir=data_dir).test
-    mean, std = opened.recipe.data.statistics
-    activations = explanation.explain(net, images, shown, mean=mean, std=std, device=on, layer=layer, method=method)
-    gradients = explanation.saliency(net, images, shown, mean=mean, std=std, device=on) if saliency else None
+    sets, why_no_images = _images_if_there(opened, data, data_dir)
+    activations, gradients = None, None
+    if sets is not None:
+        net = trained_net(opened, model=model, device=on)
+        mean, std = opened.recipe.data.statistics
+        activations = explanation.explain(
+            net, sets.test, shown, mean=mean, std=std, device=on, layer=layer, method=method
+        )
+        if saliency:
+            gradients = explanation.saliency(net, sets.test, shown, mean=mean, std=std, device=on)
     return Explanation(
         run=opened,
-        images=images,
+        tested=len(stored["labels"]),
+        images=sets.test if sets else None,
+        why_no_images=why_no_images,
         wrong=len(found),
         mistakes=chosen,
+        shown=len(shown),
         activations=activations,
         saliency=gradients,
         label_errors=explanation.find_label_errors(stored["logits"], stored["labels"]),

@@ -43,6 +43,9 @@ def print_explanation(explanation: Mapping[str, Any], written: Sequence[Path]) -
         if len(errors) > _LABEL_ERRORS:
             console.print(Text(f"and {len(errors) - _LABEL_ERRORS:,} more; --json lists all", "dim"))
     console.print()
+    if explanation["why_no_images"]:
+        console.print(f"no pictures: {explanation['why_no_images']}", soft_wrap=True)
+        return
     console.print(f"{explanation['method']} at layer {explanation['layer']}", soft_wrap=True)
     console.print("wrote " + ", ".join(map(str, written)), soft_wrap=True)
 
