@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..comparison import spread
 from .drawing import COLOURS, Canvas, Chart, Reading, canvas
 
 Rows = Sequence[Mapping[str, float]]
@@ -15,6 +16,7 @@ _HEIGHT = 216  # pixels
 _RIGHT = 66  # pixels beside a chart for the names of its lines
 _SETS = {"train": ("training", "blue"), "test": ("test", "orange"), "val": ("held out", "green")}
 _APART = 17  # pixels from one name to the next
+_ABOVE_AXIS = 6  # pixels between the lowest name and the axis
 _MOST_READINGS = 250
 
 
@@ -141,17 +143,16 @@ def _mark(drawn: Canvas, marks: Marks) -> None:
 
 
 def _name_lines(drawn: Canvas, ends: Mapping[tuple[str, str], tuple[float, float]]) -> None:
-    """The name of each line beside its end, moved apart where they would overlap."""
-    placed: list[float] = []
+    """The name of each line beside its end, moved where they would overlap, or touch what stands below the axis."""
     last = max(epoch for epoch, _ in ends.values())
-    for (name, colour), (epoch, value) in sorted(ends.items(), key=lambda item: -item[1][1]):
-        _, top = drawn.place(epoch, value)
-        placed.append(max([top, *(place + _APART for place in placed[-1:])]))
-        moved = top - placed[-1]
+    tops = [drawn.place(*end)[1] for end in ends.values()]
+    bottom, top = (drawn.place(last, limit)[1] for limit in drawn.axes.get_ylim())
+    places = spread(tops, _APART, top, bottom - _ABOVE_AXIS)
+    for ((name, colour), (_, value)), at, moved in zip(ends.items(), tops, places, strict=True):
         drawn.axes.annotate(
             name,
             (last, value),
-            xytext=(7, moved),
+            xytext=(7, at - moved),
             textcoords="offset points",
             va="center_baseline",
             color=COLOURS[colour],
