@@ -15,7 +15,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo    train the custom ResNet on handwritten digits into runs/demo: offline, a minute or two"
 	@echo "make test    linters, type checker, import contract, tests"
-	@echo "make bench   measure the throughput of this machine"
+	@echo "make bench   measure the speed of this machine, which should be idle: under half an hour"
 	@echo "make clean   remove .venv, caches and builds; runs/ is kept"
 
 demo: .venv/.installed-demo
@@ -36,6 +36,8 @@ test: .venv/.installed-dev
 
 bench: .venv/.installed-bench
 	NO_ALBUMENTATIONS_UPDATE=1 $(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/step_profile.py custom_resnet fast94
+	$(BIN)/python benchmarks/scaling.py custom_resnet fast94
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from measuring.augmentation import measure_augmentation, usual_pipeline
 from measuring.hardware import hardware_slug
+from measuring.images import random_images
 from measuring.processes import measure_memory, measure_startup
 from measuring.settings import CPU, FULL, PRECISION, QUICK, Samples, Settings
 from measuring.table import keep, rendered, results
@@ -34,7 +35,7 @@ from measuring.training import measure_loop, measure_matmul, measure_training, t
 from rich.console import Console
 
 import onecycle
-from onecycle.data import Dataset, ImageSet, cifar10
+from onecycle.data import Dataset, cifar10
 from onecycle.hardware import device_name, environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -117,13 +118,6 @@ def load_images(settings: Settings, data_dir: Path | None) -> tuple[Dataset, str
         train = test = random_images(settings.images)
         what = "random images, as no CIFAR-10 was found"
     return Dataset(train.subset(np.arange(settings.images)), test.subset(np.arange(settings.batch))), what
-
-
-def random_images(count: int) -> ImageSet:
-    """Images of CIFAR-10's shape, in ten classes."""
-    random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
-    return ImageSet(pixels, random.integers(0, 10, count), tuple("0123456789"))
 
 
 def albumentations_version() -> str | None:

@@ -132,7 +132,7 @@ def test_a_data_folder_without_cifar10_is_refused(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-# --- the tuning of custom_resnet ---------------------------------------------------------------------------------
+# --- the tuning of recipes ---------------------------------------------------------------------------------------
 
 TINY: dict[str, Any] = {
     "data.batch_size": 20,
@@ -145,10 +145,12 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture
 def tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    module = script("tune_custom_resnet", monkeypatch)
+    module = script("tune", monkeypatch)
     (tmp_path / "results").mkdir()
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(module, "BASE", TINY)
+    candidates = sys.modules["measuring.candidates"]
+    tried = candidates.TUNINGS["custom_resnet"].candidates
+    monkeypatch.setitem(candidates.TUNINGS, "custom_resnet", candidates.Tuning(TINY, tried))
     monkeypatch.setattr(sys.modules["measuring.held_out"], "HELD_OUT_IMAGES", 20)
     monkeypatch.setattr(onecycle.data, "cifar10", small.dataset)
     module.held_out_data.cache_clear()
@@ -158,7 +160,7 @@ def tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
 
 def tuned(module: ModuleType, runs: Path, *names: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """Run the script; its table."""
-    monkeypatch.setattr(sys, "argv", ["tune_custom_resnet.py", str(runs), *names])
+    monkeypatch.setattr(sys, "argv", ["tune.py", "custom_resnet", str(runs), *names])
     module.main()
     [path] = module.RESULTS.iterdir()
     assert path.name.startswith("custom_resnet_tuning_")
@@ -180,7 +182,7 @@ def test_tuning_judges_on_held_out_images_alone(tuning, tmp_path, monkeypatch):
     row = table["bn_momentum"]
     assert list(row) == [
         *("candidate", "changes", "train_loss", "train_accuracy"),
-        *("held_out_loss", "held_out_accuracy", "train_seconds"),
+        *("held_out_loss", "held_out_accuracy", "held_out_accuracy_tta", "train_seconds"),
     ]
     assert float(row["held_out_accuracy"]) == last["test_accuracy"]
     assert float(row["train_seconds"]) == run.summary["train_seconds"]

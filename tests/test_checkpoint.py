@@ -354,6 +354,7 @@ BUILDERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adamw": lambda net: optim.adamw(net, weight_decay=0.05, decay_norms_and_biases=False),
     "adam": lambda net: optim.adam(net, weight_decay=1e-4),
     "sgd": lambda net: optim.sgd(net, weight_decay=5e-4, decay_norms_and_biases=False),
+    "muon": lambda net: optim.muon(net, weight_decay=0.05, adamw_lr=2.0),
 }
 
 

@@ -176,6 +176,7 @@ def test_era_s10_package_finds_its_rates() -> None:
         "lr_max": "find",
         "lr_final": "lr_min",
         "shape": "linear",
+        "momentum": None,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import small
 from report_runs import begun, finished, guesses, noise, report
 from test_cli import call, refused
 
@@ -57,6 +58,14 @@ def test_a_training_that_has_not_ended_says_how_it_goes_on(tmp_path: Path, capsy
         assert (
             said == f"onecycle: error: {path}: the training has not ended; go on with: onecycle train --resume {path}\n"
         )
+
+
+def test_a_folder_without_a_training_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "found"
+    api.find_lr(small.small_recipe(), model=small.net(), data=small.dataset(), out=path, sweeps=1, steps=20)
+    for command in ("evaluate", "explain"):
+        said = refused(capsys, command, str(path))
+        assert said.endswith(f"no training has begun here; start it with: onecycle train {path / 'recipe.yaml'}\n")
 
 
 def test_values_that_are_not_finite_are_left_out_of_the_curves(tmp_path: Path) -> None:

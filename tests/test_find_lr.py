@@ -12,7 +12,7 @@ import torch
 from small import assert_same_run, dataset, files, net, small_recipe
 
 import onecycle
-from onecycle import UserError, api, cli, lr_range, registry
+from onecycle import UserError, api, cli, lr_range, optim, registry
 
 QUICK: dict[str, Any] = {"sweeps": 2, "steps": 40, "lr_start": 1e-4, "lr_end": 1.0}
 FIND: dict[str, Any] = {"schedule.lr_min": "find", "schedule.lr_max": "find"}
@@ -35,6 +35,31 @@ def test_each_sweep_has_a_seed_and_a_range_of_its_own() -> None:
     assert [one.lrs[0] for one in found.sweeps] == pytest.approx([1e-4, 1e-4 / 10**0.5, 1e-4 * 10**0.5])
     assert found.lr_min < found.lr_max
     assert found.lr_min > 1e-4 and found.lr_max < 1.0
+
+
+def test_a_net_that_cannot_be_copied_is_one_line() -> None:
+    model = net()
+    model.held = next(model.parameters()) * 1  # type: ignore[assignment]  # no leaf of the graph
+    with pytest.raises(UserError, match="the net Sequential cannot be copied for the sweep"):
+        onecycle.find_lr(small_recipe(), model=model, data=dataset(), **QUICK)
+
+
+def test_the_optimiser_steps_in_the_recipes_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, step = [], optim.Muon.step
+
+    def watched(self: optim.Muon, closure: Any = None) -> Any:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return step(self, closure)
+
+    monkeypatch.setattr(optim.Muon, "step", watched)
+    for precision in ("bf16", "fp32"):
+        found_by(**{"optimizer.name": "muon", "precision": precision, "sweeps": 1})
+    assert seen and sorted(set(seen)) == [False, True] and seen == sorted(seen, reverse=True)
+
+
+def test_a_recipe_whose_momentum_cycles_is_swept_at_the_optimisers_own() -> None:
+    sgd = {"optimizer.name": "sgd", "optimizer.momentum": 0.9}
+    assert found_by(**sgd, **{"schedule.momentum": [0.5, 0.6]}) == found_by(**sgd)
 
 
 def test_the_same_is_found_again() -> None:

@@ -42,7 +42,7 @@ def charts() -> dict[str, Chart]:
     return {
         "accuracy": inline.accuracy_curves(METRICS, marks),
         "loss": inline.loss_curves(METRICS, marks),
-        "rate": inline.learning_rate(STEPS, 2, marks),
+        "rate": inline.learning_rate(STEPS, [row["step"] / 2 for row in STEPS], marks),
         "sweep": inline.lr_range({"lr_min": 1e-3, "lr_max": 0.1, "sweeps": [sweep, sweep]}),
         "reliability": inline.reliability(calibration),
         "confidences": inline.confidences(calibration),
@@ -112,7 +112,7 @@ def test_a_single_epoch_is_a_dot_that_can_be_seen() -> None:
 
 def test_many_steps_make_no_heavy_page() -> None:
     steps = [{"step": step, "lr": 0.1 + 1e-5 * (step % 7)} for step in range(1, 50_001)]
-    chart = inline.learning_rate(steps, 500, Marks(epochs=100))
+    chart = inline.learning_rate(steps, [row["step"] / 500 for row in steps], Marks(epochs=100))
     assert len(chart.readings) <= 250
     assert len(chart.svg) < 150_000
 

@@ -22,10 +22,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import onecycle
-from onecycle import Dataset, Observer, Recipe, Run, UserError, evaluation, registry
+from onecycle import Dataset, Observer, Recipe, Run, UserError, evaluation, recipe, registry
 from onecycle.data import Augmentation, Loader
 from onecycle.launch import importing
 from onecycle.launch.lightning import ImageDataModule, LitClassifier
+from onecycle.preparation import build_schedule
 
 pytestmark = [
     # Lightning's own use of torch, which torch has renamed.
@@ -41,6 +42,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plateau": {"schedule": {**PLATEAU, "threshold": 0.5}},
     "held out": {"schedule": {**PLATEAU, "threshold": 0.99, "monitor": "val_loss"}, "data.val_fraction": 0.2},
     "drop last": {"data.drop_last": True, "augment.flip": "alternating", "tta": "flip"},
+    "unsure": {"schedule.lr_max": 2e-3, "tta": "flip_shift", "tta_share": 0.3},
+    "muon bf16": {"precision": "bf16", "optimizer.name": "muon", "schedule.lr_max": 0.2},
+    "resize": {"augment.resize": [[0, 16], [2, 32]], "optimizer.name": "muon", "schedule.lr_max": 0.2},
+    "momentum": {"optimizer.name": "sgd", "schedule.lr_max": 0.1, "schedule.momentum": [0.8, 0.95]},
+    "beta1": {"optimizer.name": "adam", "schedule.shape": "cosine", "schedule.momentum": [0.7, 0.95]},
 }
 KNOTS = {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.0], [1, 0.02], [3, 0.0]]}
 
@@ -135,7 +141,7 @@ def test_it_equals_our_own_loop(tmp_path: Path, variant: str) -> None:
     assert memory.all("val_acc") == pytest.approx([row[f"{validated}_accuracy"] for row in rows], rel=1e-6)
 
 
-@pytest.mark.parametrize("variant", ["ema", "drop last"])
+@pytest.mark.parametrize("variant", ["ema", "drop last", "unsure"])
 def test_the_test_equals_our_own(tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LitClassifier, "draw_mistakes", lambda self: None)
     run = run_own(tmp_path / "run", **VARIANTS[variant])
@@ -145,7 +151,24 @@ def test_the_test_equals_our_own(tmp_path: Path, variant: str, monkeypatch: pyte
     expected = run.summary["test"]
     assert tested.pop("test_loss") == pytest.approx(expected["loss"], rel=1e-6)
     assert tested.pop("test_acc") == pytest.approx(expected["accuracy"], rel=1e-6)
-    assert tested == ({"test_acc_tta": pytest.approx(expected["accuracy_tta"])} if variant == "drop last" else {})
+    assert tested == ({"test_acc_tta": pytest.approx(expected["accuracy_tta"])} if variant != "ema" else {})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_net_that_begins_with_the_images_equals_our_own_loop(tmp_path: Path, precision: str) -> None:
+    recipe = small_recipe(
+        model={"name": "whitened_convnet", "widths": [6, 8, 8]},
+        optimizer={"name": "sgd"},
+        **{"augment.resize": [[0, 16], [2, 32]], "precision": precision},
+    )
+    run = onecycle.train(recipe, data=dataset(), out=tmp_path / "run", device="cpu", observer=Observer())
+    lit, memory = LitClassifier(recipe, num_classes=4), Memory()
+    before = lit.net.get_parameter("whitening.weight").clone()
+    trainer = trainer_for(tmp_path, memory, precision=lit.precision)
+    trainer.fit(lit, datamodule=ImageDataModule(recipe, data=dataset()))
+    assert memory.all("train_loss_step") == [row["loss"] for row in run.steps()]
+    assert_same_weights(dict(lit.net.state_dict()), weights(run))
+    assert not torch.equal(before, lit.net.get_parameter("whitening.weight"))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +177,9 @@ def test_the_test_equals_our_own(tmp_path: Path, variant: str, monkeypatch: pyte
         ("adamw", 2, "on_train_batch_end"),
         ("adamw", 8, "on_train_epoch_end"),
         ("ema", 6, "on_train_batch_end"),
+        ("momentum", 2, "on_train_batch_end"),
+        ("momentum", 8, "on_train_epoch_end"),
+        ("beta1", 6, "on_train_batch_end"),
         ("plateau", 2, "on_train_batch_end"),
         ("plateau", 8, "on_train_batch_end"),  # the last step of an epoch, whose end is yet to come
         ("plateau", 8, "on_validation_end"),
@@ -178,6 +204,27 @@ def test_resumed_in_or_after_an_epoch_it_is_the_same_training(
     assert epochs_since == {"on_train_batch_end": {2: 3, 6: 2, 8: 1}[step], "on_validation_end": 2}.get(hook, 1)
     if "lr" in changes.get("schedule", {}):
         assert told.all("lr")[-1] < told.all("lr")[0], "the rate has not dropped, so this tests nothing"
+
+
+@pytest.mark.parametrize("variant", ["adamw", "momentum"])
+def test_a_training_that_goes_on_may_do_so_at_another_rate(tmp_path: Path, variant: str) -> None:
+    """As in our own loop, whose schedule is not in the checkpoint either."""
+    checkpoint, changes = tmp_path / "saved.ckpt", VARIANTS[variant]
+    fit(tmp_path, changes, callbacks=[SaveAt(6, "on_train_batch_end", checkpoint)], enable_checkpointing=True)
+    lower = {**changes, "schedule.lr_max": 0.005}
+    _, told = fit(tmp_path, lower, ckpt_path=checkpoint)
+    schedule = build_schedule(small_recipe(**lower), 4)
+    # Lightning takes the rate of the step that comes next from the checkpoint's optimiser.
+    assert told.all("lr")[1:] == pytest.approx([schedule(step) for step in range(7, 12)], rel=1e-6)
+
+
+def test_epochs_over_the_hardest_images_are_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.hardest is for onecycle\.train; data=\{'hardest': \[\]\}") as caught:
+        ImageDataModule(small_recipe(**{"data.hardest": [[1, 0.5]]}), data=dataset())
+    assert len(caught.value.problems) == 1
+    wanted = small_recipe(**{"data.hardest": [[1, 0.5]]})
+    assert ImageDataModule(wanted, data={"hardest": []}).recipe.data.hardest == ()  # as the line says
+    assert ImageDataModule(recipe(wanted, data={"hardest": []}), data=dataset()).recipe.data.hardest == ()
 
 
 def test_a_plateau_that_missed_its_loss_says_so(tmp_path: Path) -> None:

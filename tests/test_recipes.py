@@ -111,13 +111,17 @@ def test_the_keys_are_those_of_the_contract() -> None:
     } <= set(stored)
     assert set(stored["augment"]) == {
         *("crop_padding", "padding", "flip", "cutout", "cutout_probability"),
-        *("shift", "scale", "rotate", "affine_probability"),
+        *("shift", "scale", "rotate", "affine_probability", "resize"),
     }
+    assert stored["augment"]["resize"] == stored["data"]["hardest"] == [] and stored["tta_share"] == 1.0
+    assert stored["schedule"]["momentum"] is None
     assert stored["checkpoint"] == {"every_seconds": 300}
     assert {"name", "image_size", "batch_size", "drop_last", "val_fraction", "split_seed", "train_limit"} <= set(
         stored["data"]
     )
-    assert {"name", "epochs", "peak_epoch", "lr_min", "lr_max", "lr_final", "shape"} == set(stored["schedule"])
+    assert set(stored["schedule"]) == {
+        *("name", "epochs", "peak_epoch", "lr_min", "lr_max", "lr_final", "shape", "momentum"),
+    }
 
 
 # --- --set -------------------------------------------------------------------------------------------------------

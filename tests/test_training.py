@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from small import assert_same_run, dataset, files, images, net, small_recipe, weights
+from torch import nn
 
 import onecycle
-from onecycle import Observer, Progress, Run, Stopped, TrainingFailed, UserError, randomness, training
+from onecycle import Observer, Progress, Run, Stopped, TrainingFailed, UserError, randomness, registry, training
 from onecycle.data import Augmentation, Loader
 
 PLATEAU = {"schedule": {"name": "plateau", "epochs": 3, "lr": 0.02, "patience": 0, "threshold": 0.5}}
@@ -24,6 +26,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16"},
     "adam": {"optimizer.name": "adam"},
     "sgd": {"optimizer.name": "sgd", "schedule.lr_max": 0.1},
+    "momentum": {"optimizer.name": "sgd", "schedule.lr_max": 0.1, "schedule.momentum": [0.8, 0.95]},
+    "momentum of adam": {"optimizer.name": "adam", "schedule.momentum": [0.8, 0.95], "schedule.shape": "cosine"},
     "ema": {"ema.decay": 0.9},
     "held out": {"data.val_fraction": 0.2},
     "plateau": PLATEAU,
@@ -71,9 +75,11 @@ def test_it_learns(tmp_path: Path) -> None:
     assert run.summary["test"]["accuracy"] > 0.9
 
 
-def test_it_equals_a_plain_loop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("momentum", [None, (0.7, 0.95)])
+def test_it_equals_a_plain_loop(momentum: tuple[float, float] | None, tmp_path: Path) -> None:
     """The same batches through a loop written here, with torch's own AdamW and OneCycleLR."""
-    run = run_small(tmp_path / "run", **{"optimizer.weight_decay": 0.05, "loss.label_smoothing": 0.1})
+    changes: dict[str, Any] = {"optimizer.weight_decay": 0.05, "loss.label_smoothing": 0.1}
+    run = run_small(tmp_path / "run", **changes, **{"schedule.momentum": momentum})
     model = net().to(memory_format=torch.channels_last)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
@@ -85,7 +91,9 @@ def test_it_equals_a_plain_loop(tmp_path: Path) -> None:
         total_steps=12,
         pct_start=1 / 3,
         anneal_strategy="linear",
-        cycle_momentum=False,
+        cycle_momentum=momentum is not None,
+        base_momentum=momentum[0] if momentum else 0.85,
+        max_momentum=momentum[1] if momentum else 0.95,
         div_factor=20,
         final_div_factor=1,
     )
@@ -133,7 +141,7 @@ def test_what_the_run_folder_holds(tmp_path: Path) -> None:
     summary = run.summary
     assert summary["steps"] == 9 and summary["epochs"] == 3 and summary["seed"] == 0
     assert summary["parameters"] == sum(p.numel() for p in net().parameters())
-    assert set(summary["test"]) == {"accuracy", "loss", "images", "accuracy_tta"}
+    assert set(summary["test"]) == {"accuracy", "loss", "images", "accuracy_tta", "tta_seconds"}
     predictions = run.predictions()
     assert predictions["logits"].dtype == np.float32 and predictions["logits"].shape == (60, 4)
     assert summary["test"]["accuracy"] == np.mean(predictions["logits"].argmax(1) == predictions["labels"])
@@ -167,6 +175,38 @@ def test_the_stored_weights_give_the_stored_predictions(tmp_path: Path) -> None:
             for batch in Loader(dataset().test, batch_size=60, mean=mean, std=std).in_order()
         ]
     np.testing.assert_allclose(torch.cat(logits).numpy(), run.predictions()["logits"], atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"data.val_fraction": 0.2}, {"evaluate_every": 0}], ids=str)
+def test_test_time_augmentation_takes_the_plain_pass_over_the_test_set_too(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on by a second an image that is predicted."""
+    seconds = [0.0]
+
+    def taking(original: Any, images_of: Any) -> Any:
+        def predict(net: Any, loader: Loader, *arguments: Any, **options: Any) -> Any:
+            seconds[0] += images_of(loader)
+            return original(net, loader, *arguments, **options)
+
+        return predict
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    monkeypatch.setattr(training, "predict_logits", taking(training.predict_logits, lambda loader: loader.samples))
+    monkeypatch.setattr(training, "predict_unsure", taking(training.predict_unsure, lambda loader: 0.5))
+    monkeypatch.setattr(training._Training, "train_step", step_of_a_second(seconds))
+    run = run_small(tmp_path / "run", **{"tta": "flip", "tta_share": 0.3, **changes})
+    assert run.summary["test"]["tta_seconds"] == 60.5
+
+
+def step_of_a_second(seconds: list[float]) -> Any:
+    original = training._Training.train_step
+
+    def step(self: Any, epoch: int, batch: Any) -> None:
+        seconds[0] += 1
+        original(self, epoch, batch)
+
+    return step
 
 
 def test_the_average_of_the_weights_is_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,6 +485,24 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: 
         large = small_recipe(**{"data.image_size": 64, "augment.cutout": 40})
         onecycle.train(large, model=net(), data=dataset(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def adagrad(net: nn.Module) -> torch.optim.Optimizer:
+    """An optimiser of somebody else's, without momentum."""
+    return torch.optim.Adagrad(net.parameters())
+
+
+def test_a_momentum_for_an_optimiser_without_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENTRIES["optimizer"], "adagrad", "test_training:adagrad")
+    for momentum in ([0.8, 0.9], None):
+        wanted = small_recipe(optimizer={"name": "adagrad"}, **{"schedule.momentum": momentum})
+        given: dict[str, Any] = {"model": net(), "data": dataset(), "device": "cpu", "observer": Observer()}
+        if momentum is None:
+            assert onecycle.train(wanted, out=tmp_path / "run", **given).finished
+            continue
+        with pytest.raises(UserError, match=r"schedule\.momentum: the optimizer adagrad has none; null") as caught:
+            onecycle.train(wanted, out=tmp_path / "run", **given)
+        assert len(caught.value.problems) == 1 and not (tmp_path / "run").exists()
 
 
 def test_a_single_set_is_split(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import onecycle
 from onecycle.data import Batch, Dataset
-from onecycle.hardware import AUTOCAST_DTYPES
 
 from .augmentation import our_loader, usual_loader, usual_pipeline
-from .clocks import StepClock, timed
+from .clocks import StepClock
 from .compact_net import compact_net
-from .settings import AUTOCAST_DTYPE, LABEL_SMOOTHING, PRECISION, Samples, Settings
+from .flops import training_gflop_of
+from .rates import matrix_gflops
+from .settings import AUTOCAST_DTYPE, CPU, LABEL_SMOOTHING, PRECISION, Samples, Settings
 
 
 def measure_matmul(settings: Settings, images: Dataset, samples: Samples) -> None:
@@ -65,11 +65,7 @@ def measure_loop(settings: Settings, images: Dataset, samples: Samples) -> None:
 
 def matmul_gflops(settings: Settings, precision: str) -> list[float]:
     """GFLOP/s of single products of two square matrices."""
-    side = settings.matrix
-    left, right = (torch.randn(side, side).to(AUTOCAST_DTYPES.get(precision, torch.float32)) for _ in range(2))
-    out = torch.empty_like(left)
-    times = timed(lambda: torch.matmul(left, right, out=out), settings.matrix_products, warmup=2)
-    return [2 * side**3 / seconds / 1e9 for seconds in times]
+    return matrix_gflops(CPU, precision, side=settings.matrix, products=settings.matrix_products)
 
 
 def training_gflop(settings: Settings) -> float:
@@ -79,10 +75,7 @@ def training_gflop(settings: Settings) -> float:
     and of weights; less 2 x 1.77 M, as the first convolution's input, the images, needs no gradient.
     """
     with torch.device("meta"):
-        net, images_nchw = settings.net(), torch.empty(2, 3, 32, 32)
-    with FlopCounterMode(display=False) as counter:
-        net(images_nchw).sum().backward()
-    return float(counter.get_total_flops()) / len(images_nchw) / 1e9
+        return training_gflop_of(settings.net(), torch.empty(2, 3, 32, 32))
 
 
 def our_steps(settings: Settings, images: Dataset, net: nn.Module, steps: int, warmup: int) -> list[float]:

@@ -17,8 +17,9 @@ from .errors import UserError
 from .hardware import AUTOCAST_DTYPES, resolve_precision
 from .recipes import OWN, Component, Recipe, checked, recipe
 from .run import Run
-from .schedule import Schedule, provisional, rates_to_find
+from .schedule import Schedule, momentum_at, provisional, rates_to_find
 
+INITIAL_IMAGES = 2000  # enough for the moments of patches; there are about a thousand in an image
 TEST_SHARE = 5  # of a set that comes in one piece, one image in so many is for testing
 
 
@@ -127,6 +128,17 @@ def build_net(wanted: Recipe, num_classes: int) -> nn.Module:
     return net
 
 
+def initialize(net: nn.Module, images: Loader) -> None:
+    """Let a net that can take its first weights from normalised training images do so, in place.
+
+    Such a net has a method `initialize_from(images_nchw)`; others are left as they are.
+    """
+    initialize_from = getattr(net, "initialize_from", None)
+    if callable(initialize_from):
+        first = torch.arange(min(INITIAL_IMAGES, images.samples))
+        initialize_from(torch.cat([batch.images_nchw for batch in images.in_order(first)]))
+
+
 def build_loader(recipe: Recipe, images: ImageSet, device: torch.device, *, train: bool) -> Loader:
     """Batches in the recipe's precision, normalised as its training set; augmented and shuffled where they train."""
     mean, std = recipe.data.statistics
@@ -136,6 +148,7 @@ def build_loader(recipe: Recipe, images: ImageSet, device: torch.device, *, trai
         augmentation=Augmentation(**recipe.augment.model_dump()) if train else None,
         seed=recipe.seed,
         drop_last=recipe.data.drop_last,
+        hardest=recipe.data.hardest if train else (),
         mean=mean,
         std=std,
         device=device,
@@ -160,8 +173,29 @@ def with_rates(recipe: Recipe, *, lr_min: float, lr_max: float) -> Recipe:
 def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
     """Raise UserError where the parts do not fit together, before anything is written; rates may be still to find."""
     loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
-    build_schedule(recipe, len(loader), provisional(recipe.schedule.options))
-    registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
+    schedule = build_schedule(recipe, len(loader), provisional(recipe.schedule.options))
+    optimizer = registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
+    if momentum_at(schedule, 0) is not None and not {"momentum", "betas"} & optimizer.defaults.keys():
+        raise UserError(
+            f"schedule.momentum: the optimizer {recipe.optimizer.name} has none; null, or another optimizer"
+        )
+    for side in sorted({sets.train.image_size, *(side for _, side in recipe.augment.resize)}):
+        _try_side(net, side)
+
+
+def _try_side(net: nn.Module, side: int) -> None:
+    """Raise UserError where a copy of the net cannot take an image of `side` x `side` pixels."""
+    try:
+        tried = copy.deepcopy(net).eval()
+    except (RuntimeError, TypeError):  # such a net may train all the same
+        return
+    first = next(tried.parameters())
+    try:
+        with torch.no_grad(), torch.random.fork_rng([]):
+            tried(torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype))
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the net {type(net).__name__} takes no images of {side} pixels a side ({reason})") from error
 
 
 def fingerprints(sets: Sets) -> dict[str, str]:

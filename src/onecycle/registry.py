@@ -6,7 +6,8 @@ may set beside the name; their annotations are what the options are checked agai
     model      build(num_classes, *, ...) -> nn.Module that maps images [b, 3, h, w] to logits [b, num_classes]
     data       load(*, data_dir, image_size) -> Dataset
     optimizer  build(net, *, ...) -> torch.optim.Optimizer
-    schedule   build(steps_per_epoch, *, epochs, ...) -> function from the step, counted from 0, to the learning rate
+    schedule   build(steps_per_epoch, *, epochs, ...) -> function from the step, counted from 0, to the learning rate;
+               where data.hardest shortens epochs, what it is asked for lies between two steps
     recipe     build() -> Recipe
 """
 
@@ -29,6 +30,7 @@ ENTRIES: dict[str, dict[str, str]] = {
     "model": {
         "custom_resnet": "onecycle.models.custom_resnet:custom_resnet",
         "compact": "onecycle.models.compact:compact",
+        "whitened_convnet": "onecycle.models.whitened_convnet:whitened_convnet",
     },
     "data": {
         "cifar10": "onecycle.data.cifar:cifar10",
@@ -38,6 +40,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "adam": "onecycle.optim:adam",
         "adamw": "onecycle.optim:adamw",
         "sgd": "onecycle.optim:sgd",
+        "muon": "onecycle.optim:muon",
     },
     "schedule": {
         "one_cycle": "onecycle.schedule:one_cycle",
@@ -49,6 +52,7 @@ ENTRIES: dict[str, dict[str, str]] = {
     "recipe": {
         "custom_resnet": "onecycle.recipes.custom_resnet:custom_resnet",
         "digits": "onecycle.recipes.digits:digits",
+        "fast94": "onecycle.recipes.fast94:fast94",
         "eva6_s9_dropout": "onecycle.recipes.eva6_s9_dropout:eva6_s9_dropout",
         "eva6_s9_dropout_logged": "onecycle.recipes.eva6_s9_dropout:eva6_s9_dropout_logged",
         "eva6_s9_sgd": "onecycle.recipes.eva6_s9_sgd:eva6_s9_sgd",

@@ -269,6 +269,9 @@ class Run:
             return UserError(
                 f"{self.path / name}: no such file; the training wrote it when it ended, the whole folder is needed"
             )
+        if not self.steps() and not self.checkpoints.paths():  # as find-lr leaves it
+            recipe = self.path / "recipe.yaml"
+            return UserError(f"{self.path}: no training has begun here; start it with: onecycle train {recipe}")
         return UserError(f"{self.path}: the training has not ended; go on with: onecycle train --resume {self.path}")
 
 

@@ -11,11 +11,14 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from .errors import UserError
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[float], float]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Rate = float | Literal["find"]  # "find": a learning-rate range test gives the number before the training begins
 
 MOST_EPOCHS = 1_000_000  # beyond any training; a number much larger would overflow once it is counted in steps
@@ -30,11 +33,13 @@ def one_cycle(
     lr_max: Rate = "find",
     lr_final: float | Literal["lr_min"] = "lr_min",
     shape: Literal["linear", "cosine"] = "linear",
-) -> Schedule:
+    momentum: tuple[Momentum, Momentum] | None = None,
+) -> OneCycle:
     """From lr_min at step 0 to lr_max at step round(peak_epoch x steps_per_epoch) - 1, to lr_final at the last step.
 
-    The end points are absolute. lr_final = "lr_min" is the cycle without annihilation. Equal to torch's OneCycleLR of
-    two phases for pct_start = peak_epoch / epochs and equal end points.
+    The end points are absolute. lr_final = "lr_min" is the cycle without annihilation. With `momentum`, such as
+    (0.85, 0.95), the optimiser's goes the other way: the second at both ends, the first where the rate is highest.
+    Equal to torch's OneCycleLR of two phases for pct_start = peak_epoch / epochs and equal end points.
     Source: Smith and Topin, "Super-Convergence", https://arxiv.org/abs/1708.07120.
     """
     lr_min, lr_max = _number("lr_min", lr_min), _number("lr_max", lr_max)
@@ -42,20 +47,51 @@ def one_cycle(
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr_min=lr_min, lr_max=lr_max, lr_final=final)
     if 1 <= epochs <= MOST_EPOCHS and not 0 < peak_epoch < epochs:
         problems.append(f"schedule.peak_epoch {peak_epoch:g} is outside the {epochs} epochs; between 0 and {epochs}")
+    if momentum is not None and momentum[0] > momentum[1]:
+        problems.append(f"schedule.momentum {list(momentum)} falls; the first is that at the peak, the smaller one")
     if lr_max < max(lr_min, final):
         problems.append(f"schedule.lr_max {lr_max:g} is below lr_min or lr_final ({max(lr_min, final):g})")
     _raise(problems)
     last = epochs * steps_per_epoch - 1
     peak = min(max(round(peak_epoch * steps_per_epoch) - 1, 0), last)
+    return OneCycle((lr_min, lr_max, final), momentum, peak, last, shape)
 
-    def lr(step: int) -> float:
-        if step < peak:
-            return _between(lr_min, lr_max, step / peak, shape)
-        if step >= last:
-            return final if last > peak else lr_max
-        return _between(lr_max, final, (step - peak) / (last - peak), shape)
 
-    return lr
+class OneCycle:
+    """Up to the step `peak` and down to the step `last`, between three learning rates; the momentum the other way."""
+
+    def __init__(
+        self,
+        rates: tuple[float, float, float],
+        momentum: tuple[float, float] | None,
+        peak: int,
+        last: int,
+        shape: str,
+    ) -> None:
+        self._rates, self._momentum, self._peak, self._last, self._shape = rates, momentum, peak, last, shape
+
+    def __call__(self, step: float) -> float:
+        """The learning rate of a step."""
+        return self._value(step, *self._rates)
+
+    def momentum(self, step: float) -> float | None:
+        """The optimiser's momentum at a step; None where the schedule leaves it alone."""
+        if self._momentum is None:
+            return None
+        at_peak, at_ends = self._momentum
+        return self._value(step, at_ends, at_peak, at_ends)
+
+    def _value(self, step: float, start: float, top: float, end: float) -> float:
+        if step < self._peak:
+            return _between(start, top, step / self._peak, self._shape)
+        if step >= self._last:
+            return end if self._last > self._peak else top
+        return _between(top, end, (step - self._peak) / (self._last - self._peak), self._shape)
+
+
+def momentum_at(schedule: Schedule, step: float) -> float | None:
+    """The optimiser's momentum where the schedule says what it is at that step."""
+    return schedule.momentum(step) if isinstance(schedule, OneCycle) else None
 
 
 def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: tuple[tuple[float, float], ...]) -> Schedule:
@@ -72,7 +108,7 @@ def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: tuple[tuple[fl
     _raise(problems)
     last = epochs * steps_per_epoch - 1
 
-    def lr(step: int) -> float:
+    def lr(step: float) -> float:
         epoch = min(step, last) / steps_per_epoch
         right = bisect_right(at, epoch)
         if right == 0:
@@ -108,7 +144,7 @@ def cyclic(
     half = max(round(half_cycle_epochs * steps_per_epoch), 1)
     last = epochs * steps_per_epoch - 1
 
-    def lr(step: int) -> float:
+    def lr(step: float) -> float:
         cycle, within = divmod(min(step, last), 2 * half)
         height = (lr_max - lr_min) * (0.5**cycle if mode == "triangular2" else 1.0)
         return lr_min + height * (1 - abs(within / half - 1))
@@ -135,7 +171,7 @@ class Plateau:
         self._patience, self._threshold = patience, threshold
         self._best, self._bad_epochs, self._drops = math.inf, 0, 0
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
         """The rate of the step that comes next, whatever its number."""
         rate = self._start
         for _ in range(self._drops):

@@ -31,6 +31,8 @@ class TrainingState:
         self.train_seconds = self.wall_seconds = 0.0
         self.epoch_seconds = 0.0  # of training in the epoch under way
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss x images, right ones, images
+        self.sample_losses: Tensor | None = None  # the last of each training image; infinite before there is one
+        self.chosen: Tensor | None = None  # whether each training image is among those of the epoch under way
         self.best: dict[str, float] | None = None  # on the held-out part
 
     @classmethod
@@ -55,6 +57,17 @@ class TrainingState:
         batch = torch.stack([loss.double() * len(labels), right.double(), torch.full_like(loss, len(labels)).double()])
         self.sums += batch
 
+    def watch_samples(self, count: int) -> None:
+        """Keep the loss of each of so many training images, to choose the hardest by."""
+        self.sample_losses = torch.full((count,), torch.inf, device=self.sums.device)
+        self.chosen = torch.ones(count, dtype=torch.bool, device=self.sums.device)
+
+    def choose(self, count: int) -> None:
+        """For the next epoch, choose so many images of the largest losses, what was not seen yet first."""
+        if self.sample_losses is not None and self.chosen is not None:
+            hardest = self.sample_losses.argsort(descending=True, stable=True)[:count]
+            self.chosen.zero_().index_fill_(0, hardest, True)
+
     def begin_epoch(self, epoch: int) -> None:
         """Close the epoch's books and open those of the next."""
         self.epoch = epoch
@@ -77,6 +90,8 @@ class TrainingState:
             "wall_seconds": self.wall_seconds,
             "sums": self.sums,
             "best": self.best,
+            "sample_losses": self.sample_losses,
+            "chosen": self.chosen,
             "net": dict(self.net.state_dict()),
             "buffers": self._unsaved_buffers(),
             "ema": dict(self.ema.state_dict()) if self.ema else None,
@@ -91,6 +106,9 @@ class TrainingState:
         self.train_seconds, self.epoch_seconds = saved["train_seconds"], saved["epoch_seconds"]
         self.wall_seconds = saved["wall_seconds"]
         self.sums.copy_(saved["sums"])
+        if self.sample_losses is not None and self.chosen is not None:
+            self.sample_losses.copy_(saved["sample_losses"])
+            self.chosen.copy_(saved["chosen"])
         self.net.load_state_dict(saved["net"])
         for name, buffer in self._unsaved_buffers().items():
             buffer.copy_(saved["buffers"][name])

@@ -17,17 +17,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import optim
-from .data import Batch, ImageSet
+from .data import Batch, ImageSet, Loader
+from .epochs import Epochs
 from .errors import Stopped, TrainingFailed, UserError
-from .evaluation import accuracy, cross_entropy, predict_logits
+from .evaluation import accuracy, cross_entropy, predict_logits, predict_unsure
 from .hardware import autocast, device_name, reused_memory, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
-from .preparation import Sets, build_loader, build_schedule
+from .preparation import Sets, build_loader, build_schedule, initialize
 from .randomness import step_seed
 from .recipes import Recipe
 from .run import Run
-from .schedule import Plateau
+from .schedule import Plateau, momentum_at
 from .state import TrainingState
 
 FLUSH_SECONDS = 0.5  # how often losses are fetched from the device; in between the loop waits for nothing
@@ -83,11 +84,15 @@ class _Training:
         self.recipe, self.sets, self.run, self.device = recipe, sets, run, device
         self.observer, self.stop = observer, stop
         self.batches = build_loader(recipe, sets.train, device, train=True)
+        self.epochs = Epochs([self.batches.steps(epoch) for epoch in range(recipe.epochs)], len(self.batches))
         self.schedule = build_schedule(recipe, len(self.batches))
         self.state = TrainingState.new(recipe, net, self.schedule, device)
-        self.steps = len(self.batches) * recipe.epochs
+        if recipe.data.hardest:
+            self.state.watch_samples(self.batches.samples)
+            self.state.choose(self.batches.chosen(0))
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
         self.test_logits: Tensor | None = None  # after the newest epoch, where it was evaluated
+        self.test_seconds = 0.0  # that the newest prediction of the test set took
         self.whole = False  # whether the state is one that a training can go on from
         self.started = self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
 
@@ -107,6 +112,10 @@ class _Training:
         """The epochs that are left, then the results."""
         self.whole = True
         self.observer.on_start(self.recipe, self.run, device_name(self.device), self.state.step)
+        if self.state.step == 0:
+            self.ticked = time.perf_counter()
+            initialize(self.state.net, self.in_order(self.sets.train))
+            self.tick()
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
             row = self.evaluate_epoch(epoch)
@@ -120,7 +129,8 @@ class _Training:
         """The steps of an epoch that are left."""
         self.state.net.train()
         self.ticked = time.perf_counter()
-        for batch in self.batches.epoch(epoch, start=self.state.step - epoch * len(self.batches)):
+        start = self.state.step - self.epochs.start(epoch)
+        for batch in self.batches.epoch(epoch, start, self.state.chosen):
             self.train_step(epoch, batch)
             if self.ticked - self.flushed_at >= FLUSH_SECONDS:
                 self.flush()
@@ -136,16 +146,20 @@ class _Training:
         """One optimiser step. Nothing here waits for the device."""
         state = self.state
         self.whole = False
-        lr = self.schedule(state.step)
+        lr = self.rate(state.step)
         optim.set_lr(state.optimizer, lr)
+        momentum = momentum_at(self.schedule, self.epochs.scheduled(state.step))
+        if momentum is not None:
+            optim.set_momentum(state.optimizer, momentum)
         torch.manual_seed(step_seed(self.recipe.seed, state.step))  # for what the net draws itself, such as dropout
         with autocast(self.recipe.precision, self.device):
             logits_nk = state.net(batch.images_nchw)
         logits_nk = logits_nk.float()
-        loss = F.cross_entropy(logits_nk, batch.labels, label_smoothing=self.recipe.loss.label_smoothing)
+        loss = self.loss(logits_nk, batch)
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
-        state.scaler.step(state.optimizer)
+        with autocast(self.recipe.precision, self.device):  # for optimisers that multiply matrices, as Muon does
+            state.scaler.step(state.optimizer)
         state.scaler.update()
         if state.ema:
             state.ema.update_parameters(state.net)
@@ -155,6 +169,19 @@ class _Training:
         self.tick()
         elapsed = round(state.train_seconds + state.epoch_seconds, 3)
         self.pending.append(({"step": state.step, "epoch": epoch + 1, "lr": lr, "elapsed_s": elapsed}, loss.detach()))
+
+    def loss(self, logits_nk: Tensor, batch: Batch) -> Tensor:
+        """The mean loss of a batch; each image's is noted where the hardest are to be chosen."""
+        smoothing, noted = self.recipe.loss.label_smoothing, self.state.sample_losses
+        if noted is None:
+            return F.cross_entropy(logits_nk, batch.labels, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits_nk, batch.labels, label_smoothing=smoothing, reduction="none")
+        noted.index_copy_(0, batch.samples, losses.detach())
+        return losses.mean()
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.schedule(self.epochs.scheduled(step))
 
     def tick(self) -> None:
         """Count the time since the last tick as training."""
@@ -179,7 +206,7 @@ class _Training:
         self.observer.on_progress(
             Progress(
                 step=self.state.step,
-                steps=self.steps,
+                steps=self.epochs.steps,
                 epoch=int(rows[-1]["epoch"]),
                 epochs=self.recipe.epochs,
                 lr=rows[-1]["lr"],
@@ -198,7 +225,7 @@ class _Training:
         due = last or (every > 0 and (epoch + 1) % every == 0)
         row: dict[str, float | None] = {
             "epoch": epoch + 1,
-            "lr": self.schedule(state.step - 1),
+            "lr": self.rate(state.step - 1),
             "train_loss": loss_sum / count,
             "train_accuracy": right / count,
         }
@@ -224,6 +251,7 @@ class _Training:
             assert loss is not None, "checked with the recipe: val_loss is measured every epoch"
             self.schedule.observe(loss)
         self.state.begin_epoch(epoch + 1)
+        self.state.choose(self.batches.chosen(epoch + 1))
         self.whole = True
 
     def remember_best(self, row: dict[str, float | None]) -> None:
@@ -233,17 +261,47 @@ class _Training:
             self.state.best = {"epoch": row["epoch"] or 0, "val_accuracy": value}
             self.run.write_best(self.state.evaluated_net)
 
-    def predict(self, images: ImageSet, tta: str = "none") -> Tensor:
+    def in_order(self, images: ImageSet) -> Loader:
+        """The batches of a set as it is."""
+        return build_loader(self.recipe, images, self.device, train=False)
+
+    def predict(self, images: ImageSet) -> Tensor:
         """Logits of a whole set."""
-        loader = build_loader(self.recipe, images, self.device, train=False)
+        begin = time.perf_counter()
         with autocast(self.recipe.precision, self.device):
-            return predict_logits(self.state.evaluated_net, loader, tta=tta, on_batch=self.stop.check)
+            logits_nk = predict_logits(self.state.evaluated_net, self.in_order(images), on_batch=self.stop.check)
+        if images is self.sets.test:
+            self.test_seconds = time.perf_counter() - begin
+        return logits_nk
+
+    def result(self, images: ImageSet, logits_nk: Tensor) -> dict[str, Any]:
+        """Accuracy and loss on a whole set, and what test-time augmentation makes of it where the recipe has one."""
+        recipe, labels = self.recipe, torch.from_numpy(images.labels)
+        found: dict[str, Any] = {
+            "accuracy": accuracy(logits_nk, labels),
+            "loss": cross_entropy(logits_nk, labels),
+            "images": len(labels),
+        }
+        if recipe.tta == "none":
+            return found
+        begin = time.perf_counter() - self.test_seconds  # without the plain logits nothing is known to be unsure
+        with autocast(recipe.precision, self.device):
+            augmented = predict_unsure(
+                self.state.evaluated_net,
+                self.in_order(images),
+                logits_nk,
+                tta=recipe.tta,
+                share=recipe.tta_share,
+                on_batch=self.stop.check,
+            )
+        seconds = round(time.perf_counter() - begin, 3)
+        return found | {"accuracy_tta": accuracy(augmented, labels), "tta_seconds": seconds}
 
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingFailed rather than save weights that are no numbers."""
         self.flush()
         if not self.state.is_finite():
-            raise self.failure("the weights are no longer finite", self.state.step, self.schedule(self.state.step - 1))
+            raise self.failure("the weights are no longer finite", self.state.step, self.rate(self.state.step - 1))
         self.state.wall_seconds = time.perf_counter() - self.started
         self.run.checkpoints.save(self.state.step, self.state.to_dict())
         self.saved_at = time.perf_counter()
@@ -253,13 +311,7 @@ class _Training:
         recipe, state, test = self.recipe, self.state, self.sets.test
         labels = torch.from_numpy(test.labels)
         logits_nk = self.predict(test) if self.test_logits is None else self.test_logits
-        result: dict[str, Any] = {
-            "accuracy": accuracy(logits_nk, labels),
-            "loss": cross_entropy(logits_nk, labels),
-            "images": len(labels),
-        }
-        if recipe.tta != "none":
-            result["accuracy_tta"] = accuracy(self.predict(test, recipe.tta), labels)
+        result = self.result(test, logits_nk)
         mean, std = recipe.data.statistics
         description = {
             "model": recipe.model.model_dump(),
@@ -291,12 +343,11 @@ class _Training:
 
     def images_trained(self) -> int:
         """Training images over all epochs, each as often as it was seen."""
-        whole = len(self.batches) * self.recipe.data.batch_size
-        return self.recipe.epochs * (whole if self.recipe.data.drop_last else self.batches.samples)
+        return sum(self.batches.seen(epoch) for epoch in range(self.recipe.epochs))
 
     def seconds_left(self) -> float:
         """At the pace so far, evaluation included."""
-        return (time.perf_counter() - self.started) * (self.steps / max(self.state.step, 1) - 1)
+        return (time.perf_counter() - self.started) * (self.epochs.steps / max(self.state.step, 1) - 1)
 
     def failure(self, what: str, step: int, lr: float) -> TrainingFailed:
         """The error for numbers that went wrong."""
@@ -306,14 +357,14 @@ class _Training:
             rate = next(key for key in ("lr_max", "lr", "knots") if key in self.recipe.schedule.options)
             again = f"onecycle train --resume {self.run.path} --set schedule.{rate}=..."
             way_out = f"the last good checkpoint is {paths[-1]}, go on from it with a lower rate: {again}"
-        return TrainingFailed(f"{what} at step {step} of {self.steps}, learning rate {lr:.3g}; {way_out}")
+        return TrainingFailed(f"{what} at step {step} of {self.epochs.steps}, learning rate {lr:.3g}; {way_out}")
 
     def stopped(self, by: Stopped) -> Stopped:
         """Save, and the error that says where to go on."""
         self.save()
         return Stopped(
-            f"stopped by {by.signal_number.name} after step {self.state.step} of {self.steps}; saved, go on with: "
-            f"onecycle train --resume {self.run.path}",
+            f"stopped by {by.signal_number.name} after step {self.state.step} of {self.epochs.steps}; saved, go on "
+            f"with: onecycle train --resume {self.run.path}",
             by.signal_number,
         )
 

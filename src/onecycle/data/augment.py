@@ -1,4 +1,4 @@
-"""Shift-scale-rotate, crop, flip, normalisation and cutout of whole batches, on the device that trains.
+"""Shift-scale-rotate, crop, flip, resize, normalisation and cutout of whole batches, on the device that trains.
 
 Shapes: b images of h x w pixels and 3 channels, [b, h, w, 3] throughout. Each step but the first, which samples,
 moves whole rows or pixels with `index_select`, which is many times faster on a CPU than broadcast masks. None asks
@@ -63,6 +63,20 @@ def flip_left_right(images_nhwc: Tensor, flip: Tensor) -> Tensor:
     b = len(images_nhwc)
     both_sides = torch.cat([images_nhwc, images_nhwc.flip(2)])
     return both_sides.index_select(0, torch.arange(b, device=flip.device) + b * flip)
+
+
+def resize(images_nhwc: Tensor, side: int) -> Tensor:
+    """Scale uint8 images to `side` x `side` pixels, bilinearly with antialiasing, as Pillow's BILINEAR does.
+
+    Small images early in a training are the progressive resizing of fastai, https://arxiv.org/abs/2002.04688.
+    """
+    pixels = images_nhwc.permute(0, 3, 1, 2)
+    if pixels.is_cuda:  # where torch resizes floats alone
+        pixels = pixels.to(torch.float32)
+    scaled = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+    if scaled.is_floating_point():
+        scaled = scaled.round_().to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).contiguous()
 
 
 def normalize(images_nhwc: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from .plan import EpochPlan, Flip, plan_epoch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Shift-scale-rotate, then random crop, flip, and cutout of `cutout` pixels a side; the recipe's `augment` part.
+    """Shift-scale-rotate, then random crop, flip, resize, and cutout of `cutout` pixels; the recipe's `augment` part.
 
     With `affine_probability` an image is shifted by up to `shift` of its side, scaled by 1 plus or minus up to `scale`
-    and turned by up to `rotate` degrees, all at once. What is 0 is left out.
+    and turned by up to `rotate` degrees, all at once. What is 0 is left out. `resize` holds pairs of an epoch, counted
+    from 0, and the side in pixels from there on; cutout shrinks, or grows, in proportion.
     """
 
     crop_padding: int = 4
@@ -35,6 +37,7 @@ class Augmentation:
     scale: float = 0.0
     rotate: float = 0.0
     affine_probability: float = 1.0
+    resize: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         problems = [
@@ -53,8 +56,17 @@ class Augmentation:
             )
             if not holds
         ]
+        starts = [epoch for epoch, _ in self.resize]
+        if any(later <= earlier for earlier, later in itertools.pairwise([-1, *starts])):
+            problems.append(f"resize: the epochs {starts} do not rise from 0 on; each must be later than the last")
+        if any(side < 1 for _, side in self.resize):
+            problems.append(f"resize {list(self.resize)} has a side below 1 pixel")
         if problems:
             raise UserError(*problems)
+
+    def side(self, epoch: int, image_size: int) -> int:
+        """Pixels a side in that epoch, of images of `image_size`."""
+        return next((side for start, side in reversed(self.resize) if start <= epoch), image_size)
 
     @property
     def moves(self) -> bool:
@@ -83,7 +95,9 @@ class Loader:
     """Batches of one image set; the pixels are kept on `device` as uint8.
 
     Without `mean` and `std` (a channel, of pixels in 0..1) those of the set are used. With `augmentation`, `epoch(e)`
-    yields the shuffled, augmented batches of epoch e; `in_order()` yields all images plain, for evaluation.
+    yields the shuffled, augmented batches of epoch e; `in_order()` yields all images plain, for evaluation. `hardest`
+    holds pairs of an epoch, counted from 0, and the share of the images that each epoch from there on goes over; it
+    decides `steps` and `chosen`, while `epoch` is told which images these are.
     Raises UserError where a batch is larger than the set.
     """
 
@@ -95,6 +109,7 @@ class Loader:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         drop_last: bool = False,
+        hardest: Sequence[tuple[int, float]] = (),
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
@@ -113,14 +128,30 @@ class Loader:
         self.batch_size = batch_size
         self._augmentation = augmentation
         self._seed = seed
-        self._drop_last = drop_last
+        self._drop_last, self._hardest = drop_last, hardest
         self._device, self._dtype = torch.device(device), dtype
         self._images_nhwc = _tensor(images.images_nhwc).to(self._device)
         self._labels = _tensor(images.labels).to(self._device)
 
     def __len__(self) -> int:
-        """The batches of an epoch."""
-        whole, rest = divmod(self.samples, self.batch_size)
+        """The batches of an epoch over all images."""
+        return self._batches(self.samples)
+
+    def steps(self, epoch: int) -> int:
+        """The batches of that epoch."""
+        return self._batches(self.chosen(epoch))
+
+    def chosen(self, epoch: int) -> int:
+        """How many of the images that epoch goes over; a batch at least."""
+        share = next((share for start, share in reversed(self._hardest) if start <= epoch), 1.0)
+        return max(round(share * self.samples), self.batch_size)
+
+    def seen(self, epoch: int) -> int:
+        """How many images the batches of that epoch hold."""
+        return self.steps(epoch) * self.batch_size if self._drop_last else self.chosen(epoch)
+
+    def _batches(self, images: int) -> int:
+        whole, rest = divmod(images, self.batch_size)
         return whole + (1 if rest and not self._drop_last else 0)
 
     @property
@@ -148,36 +179,48 @@ class Loader:
             affine_probability=a.affine_probability,
         )
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The augmented batches of an epoch, counted from 0, beginning with batch `start`."""
+    def epoch(self, epoch: int, start: int = 0, chosen: Tensor | None = None) -> Iterator[Batch]:
+        """The augmented batches of an epoch, counted from 0, beginning with batch `start`.
+
+        Over all images, or those for which `chosen` [N] is true.
+        """
         plan = self.plan(epoch)
+        assert self._augmentation is not None
+        side = self._augmentation.side(epoch, self._images_nhwc.shape[1])
         order = torch.from_numpy(plan.order).to(self._device)
         choices = [
             torch.from_numpy(choice).to(self._device)
             for choice in (plan.affine, plan.crop_yx, plan.flip, plan.cutout_yx, plan.cutout)
         ]
-        for batch in range(start, len(self)):
+        if chosen is not None:
+            order = order[chosen[order]]
+        for batch in range(start, self._batches(len(order))):
             index = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield self._batch(index, *(choice.index_select(0, index) for choice in choices))
+            yield self._batch(side, index, *(choice.index_select(0, index) for choice in choices))
 
-    def in_order(self) -> Iterator[Batch]:
-        """All images, normalised only, in their own order."""
-        for index in torch.arange(self.samples, device=self._device).split(self.batch_size):
+    def in_order(self, samples: Tensor | None = None) -> Iterator[Batch]:
+        """All images, or these `samples` [m], normalised only, in their own order."""
+        wanted = torch.arange(self.samples) if samples is None else samples
+        for index in wanted.to(self._device).split(self.batch_size):
             yield self._finish(self._images_nhwc.index_select(0, index), index)
 
     def _batch(
-        self, index: Tensor, affine: Tensor, crop_yx: Tensor, flip: Tensor, cutout_yx: Tensor, chosen: Tensor
+        self, side: int, index: Tensor, affine: Tensor, crop_yx: Tensor, flip: Tensor, cutout_yx: Tensor, chosen: Tensor
     ) -> Batch:
         assert self._augmentation is not None
-        a = self._augmentation
+        a, full, hole = self._augmentation, self._images_nhwc.shape[1], self._augmentation.cutout
         images_nhwc = self._images_nhwc.index_select(0, index)
         if a.moves:
             images_nhwc = augment.shift_scale_rotate(images_nhwc, affine)
         images_nhwc = augment.random_crop(images_nhwc, crop_yx, a.crop_padding, a.padding)
         if a.flip != "none":
             images_nhwc = augment.flip_left_right(images_nhwc, flip)
+        if side != full:
+            images_nhwc = augment.resize(images_nhwc, side)
+            hole = round(a.cutout * side / full)
+            cutout_yx = cutout_yx * (side - hole + 1) // (full - a.cutout + 1)  # as evenly over the corners it has now
         batch = self._finish(images_nhwc, index)
-        augment.cutout(batch.images_nchw.permute(0, 2, 3, 1), cutout_yx, chosen, a.cutout)
+        augment.cutout(batch.images_nchw.permute(0, 2, 3, 1), cutout_yx, chosen, hole)
         return batch
 
     def _finish(self, images_nhwc: Tensor, index: Tensor) -> Batch:

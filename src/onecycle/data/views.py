@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .images import ImageSet
@@ -17,6 +18,7 @@ def augmented_views(
 ) -> NDArray[np.uint8]:
     """Each image as it is seen in each of the first epochs, uint8 [n, epochs, h, w, 3].
 
+    What is resized is shown at the images' own size, each pixel as a square or, where it was enlarged, thinned out.
     `mean` (a channel, in 0..1) is the colour that cutout fills with. The choices are drawn for these images as a set of
     their own: views of the kind, but not those themselves, that a training on more images sees.
     """
@@ -26,7 +28,8 @@ def augmented_views(
     views = []
     for epoch in range(epochs):
         batch = next(iter(loader.epoch(epoch)))
-        pixels = (batch.images_nchw.permute(0, 2, 3, 1) + torch.tensor(mean)).mul(255).round().clamp(0, 255)
+        shown = F.interpolate(batch.images_nchw, size=images.image_size, mode="nearest-exact")
+        pixels = (shown.permute(0, 2, 3, 1) + torch.tensor(mean)).mul(255).round().clamp(0, 255)
         views.append(pixels.to(torch.uint8)[batch.samples.argsort()].numpy())
     return np.stack(views, axis=1)
 

@@ -9,7 +9,7 @@ from .condensing import most_confused, with_others
 from .counting import Labels, Logits, class_accuracy, confusion_matrix, probabilities
 from .evaluating import evaluate, evaluate_run
 from .misclassified import Mistakes, mistakes
-from .predicting import Forward, accuracy, cross_entropy, predict_logits, with_tta
+from .predicting import Forward, accuracy, cross_entropy, least_sure, predict_logits, predict_unsure, with_tta
 from .result import ClassResult, ConfusedPair, Evaluation, Interval
 from .words import percent
 
@@ -29,10 +29,12 @@ __all__ = [
     "cross_entropy",
     "evaluate",
     "evaluate_run",
+    "least_sure",
     "mistakes",
     "most_confused",
     "percent",
     "predict_logits",
+    "predict_unsure",
     "probabilities",
     "with_others",
     "with_tta",

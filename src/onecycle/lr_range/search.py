@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from torch import nn
 
 from .. import registry
 from ..errors import UserError
-from ..preparation import Sets, build_loader, build_net
+from ..preparation import Sets, build_loader, build_net, initialize
 from ..recipes import Recipe
 from .choice import RULE, RULE_MIN, LrRange, check_rules, choose
 from .sweeps import STEPS, Sweep, check_range, sweep
@@ -53,8 +54,9 @@ def find(
     done: list[Sweep] = []
     for number in range(sweeps):
         seeded = recipe.evolve(seed=recipe.seed + number)
-        swept = net or build_net(seeded, len(sets.train.classes))
+        swept = _copy(net) if net else build_net(seeded, len(sets.train.classes))
         swept.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        initialize(swept, build_loader(seeded, sets.train, device, train=False))
         loader = build_loader(seeded, sets.train, device, train=True)
         shift = 10 ** _SHIFTS_DECADES[number % len(_SHIFTS_DECADES)]
         done.append(
@@ -77,6 +79,13 @@ def find(
 def default_range(recipe: Recipe) -> tuple[float, float]:
     """The rates that a sweep runs from and to where nothing else is asked for."""
     return _RANGES.get(recipe.optimizer.name, _RANGE)
+
+
+def _copy(net: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(net)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"the net {type(net).__name__} cannot be copied for the sweep ({error})") from None
 
 
 def _counted(

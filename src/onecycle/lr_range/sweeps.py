@@ -84,7 +84,8 @@ def sweep(
                 break
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(batch_loss).backward()
-            scaler.step(optimizer)
+            with autocast(precision, device):  # as in training
+                scaler.step(optimizer)
             scaler.update()
     return Sweep(seed, tuple(rates[: len(losses)]), tuple(losses), end)
 

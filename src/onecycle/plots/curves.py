@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from ..epochs import positions
 from ..errors import UserError
 from ..run import Run
 from .style import BLUE, GREEN, GREY, ORANGE, Figure, count_epochs, style, title_of
@@ -25,9 +26,9 @@ def curves(run: Run) -> Figure:
     metrics, steps = run.metrics(), run.steps()
     if not metrics or not steps:
         raise UserError(f"{run.path}: metrics.csv or steps.csv is missing or empty; there is nothing to draw")
-    steps_per_epoch = sum(row["epoch"] == 1 for row in steps)
-    last = max(metrics[-1]["epoch"], steps[-1]["step"] / steps_per_epoch)
-    resumed = [one["step"] / steps_per_epoch for one in run.environment.get("resumed", [])]
+    at = positions(steps, len(metrics))
+    last = max(metrics[-1]["epoch"], at[-1])
+    resumed = [at[min(one["step"], len(at)) - 1] if one["step"] else 0.0 for one in run.environment.get("resumed", [])]
     figure = Figure(13, 4, title_of(run))
     accuracy, loss, lr = figure.subplots(1, 3)
     style(accuracy, "accuracy")
@@ -36,7 +37,7 @@ def curves(run: Run) -> Figure:
     style(loss, "cross-entropy, nats")
     _lines(loss, metrics, "loss", "{:.3f}", bottom=0)
     style(lr, "learning rate of each step" + ("; dotted: resumed" if resumed else ""))
-    _learning_rate(lr, steps, steps_per_epoch)
+    _learning_rate(lr, steps, at)
     for axes in (accuracy, loss, lr):
         count_epochs(axes)
         axes.set_xlim(0, last * 1.02)
@@ -57,8 +58,7 @@ def _lines(axes: Axes, metrics: Sequence[dict[str, float]], what: str, form: str
     _label_ends(axes, ends)
 
 
-def _learning_rate(axes: Axes, steps: Sequence[dict[str, float]], steps_per_epoch: int) -> None:
-    at = [row["step"] / steps_per_epoch for row in steps]
+def _learning_rate(axes: Axes, steps: Sequence[dict[str, float]], at: Sequence[float]) -> None:
     rates = [row["lr"] for row in steps]
     axes.plot(at, rates, color=BLUE)
     axes.set_ylim(0, max(rates) * 1.15 or 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import types
 import typing
@@ -207,13 +208,13 @@ def _refused_by_builder(builder: Callable[..., Any], filled: Mapping[str, Any], 
 def _sound(values: Mapping[str, Any], refused: Collection[str]) -> Recipe:
     """The parts that `_contradictions` looks at, with defaults in the place of what is refused."""
     kept: dict[str, Any] = {"name": "sound", **{kind: {"name": ""} for kind in COMPONENTS}}
-    for key in ("data", "augment", "schedule", "evaluate_every"):
+    for key in ("data", "augment", "optimizer", "schedule", "evaluate_every"):
         if key not in values or key in refused:
             continue
         kept[key] = part = values[key]
         if isinstance(part, Mapping):
             sound = {one: part[one] for one in part if isinstance(one, str) and f"{key}.{one}" not in refused}
-            kept[key] = {"name": "", **sound} if key == "schedule" else sound
+            kept[key] = {"name": "", **sound} if key in COMPONENTS else sound
     return Recipe.model_validate(kept)
 
 
@@ -228,12 +229,20 @@ def _contradictions(recipe: Recipe, refused: Collection[str]) -> list[str]:
     if augment.padding == "reflect" and augment.crop_padding >= size:
         problem = f"augment.crop_padding {augment.crop_padding} cannot be reflected; less than {size}"
         found["augment.crop_padding", "augment.padding", "data.image_size"] = problem
+    for key, from_epochs in (("augment.resize", augment.resize), ("data.hardest", data.hardest)):
+        starts = [epoch for epoch, _ in from_epochs]
+        if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
+            problem = f"{key}: the epochs {starts} do not rise; each must be later than the one before"
+            found[(key,)] = problem
     if watched and data.val_fraction == 0:
         problem = "schedule.monitor is val_loss, but data.val_fraction is 0; hold out a part, such as 0.1"
         found["schedule.name", "data.val_fraction"] = problem
     if watched and every != 1:
         problem = f"schedule.monitor is val_loss, but evaluate_every is {every}; 1 is needed"
         found["schedule.name", "evaluate_every"] = problem
+    if recipe.schedule.options.get("momentum") is not None and recipe.optimizer.name == "muon":
+        problem = "schedule.momentum does not go with optimizer muon, which has several; adam, adamw or sgd, or null"
+        found["schedule.momentum", "optimizer.name"] = problem
     if not isinstance(data.std, str) and min(data.std) <= 0:
         found[("data.std",)] = f"data.std {list(data.std)} is not above 0 in every channel"
     return [line for keys, line in found.items() if not {*keys, *(key.split(".")[0] for key in keys)} & set(refused)]

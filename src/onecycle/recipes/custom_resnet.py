@@ -12,7 +12,7 @@ def custom_resnet() -> Recipe:
     No annihilation: the cycle ends where it began, at a thousandth of its maximum. Weight decay, decoupled as AdamW has
     it and times the learning rate, sets how fast the direction of a normalised weight turns
     (https://arxiv.org/abs/2305.17212), so it is strong for a run as short as this. Chosen by runs of 5 epochs with a
-    tenth of the training set held out (benchmarks/tune_custom_resnet.py): 88.26% held out for 0.2; 87.82% for 0.05,
+    tenth of the training set held out (benchmarks/tune.py): 88.26% held out for 0.2; 87.82% for 0.05,
     with a prototype of this loop and another tenth. One run each, so the difference is within the noise.
 
     Measured: 94.08% on the test set, one run, seed 0; 4,307 s of training on two cores of an Intel Xeon with AMX, which

@@ -9,12 +9,16 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Channels = tuple[float, float, float]
+Epoch = Annotated[int, Field(ge=0)]  # counted from 0
+LaterEpoch = Annotated[int, Field(ge=1)]  # one before which every image has had a loss
+Share = Annotated[float, Field(gt=0, le=1)]  # from that epoch on
+Side = Annotated[int, Field(ge=8, le=512)]  # pixels
 
 OWN = "own:"  # begins the stored name of a net or data set that was handed in from Python rather than named
 
@@ -56,12 +60,13 @@ class Data(_Part):
     """Which images, in what batches, and what part of the training set is held out."""
 
     name: str = "cifar10"
-    image_size: int = Field(32, ge=8, le=512)  # pixels a side
+    image_size: Side = 32  # pixels a side
     batch_size: int = Field(512, ge=1)
     drop_last: bool = False
     val_fraction: float = Field(0.0, ge=0, lt=1)  # stratified, by split_seed
     split_seed: int = Field(0, ge=0, lt=2**63)
     train_limit: int | None = Field(None, ge=1)  # a stratified subset of so many training images, by split_seed
+    hardest: tuple[tuple[LaterEpoch, Share], ...] = ()  # share of the training images, those of the largest last loss
     mean: Literal["auto"] | Channels = "auto"  # a channel, of pixels in 0..1; auto: of the training images used
     std: Literal["auto"] | Channels = "auto"
 
@@ -73,7 +78,7 @@ class Data(_Part):
 
 
 class Augment(_Part):
-    """Shift-scale-rotate, then random crop, flip and cutout; what each does is in `onecycle.data.augment`.
+    """Shift-scale-rotate, then random crop, flip, resize and cutout; what each does is in `onecycle.data.augment`.
 
     The shift, the scale and the angle are drawn for each image and epoch, evenly from 0 plus or minus what stands here.
     """
@@ -87,6 +92,7 @@ class Augment(_Part):
     scale: float = Field(0.0, ge=0, lt=1)  # of 0.1: by a factor of 0.9 to 1.1; 0: none
     rotate: float = Field(0.0, ge=0, le=180)  # degrees; 0: none
     affine_probability: float = Field(1.0, ge=0, le=1)  # that an image is shifted, scaled and rotated at all
+    resize: tuple[tuple[Epoch, Side], ...] = ()  # pixels a side from that epoch on; cutout shrinks in proportion
 
 
 class Component(BaseModel):
@@ -134,6 +140,7 @@ class Recipe(_Part):
     loss: Loss = Loss()
     ema: Ema | None = None
     tta: Literal["none", "flip", "flip_shift"] = "none"
+    tta_share: float = Field(1.0, gt=0, le=1)  # of the images, those that the net is least sure of
     evaluate_every: int = Field(1, ge=0)  # epochs between evaluations; the last epoch is always evaluated
     checkpoint: Checkpoint = Checkpoint()
 

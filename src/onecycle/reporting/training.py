@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..epochs import positions
 from ..errors import UserError
 from ..evaluation import percent
 from ..files import read_json
@@ -26,7 +27,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training came that has not ended: `steps` None where not one epoch is whole."""
+    """How far a training came that has not ended: `steps` None where an epoch's are not known, or are not all equal."""
 
     step: int
     steps: int | None
@@ -40,19 +41,19 @@ def training(run: Run) -> Training | None:
     metrics, steps = run.metrics(), run.steps()
     if not steps:
         return None
-    per_epoch = steps_per_epoch(metrics, steps) or len(steps)
-    resumed = [one["step"] / per_epoch for one in run.environment.get("resumed", [])]
+    at = positions(steps, len(metrics))
+    resumed = [one["step"] for one in run.environment.get("resumed", [])]
     marks = inline.Marks(
         epochs=run.recipe.epochs if metrics else 1,
-        peak=_peak(steps, per_epoch),
-        resumed=tuple(epoch for epoch in resumed if epoch > 0),
+        peak=_peak(steps, at),
+        resumed=tuple(at[step - 1] for step in resumed if 0 < step <= len(at)),
     )
     charts = {}
     if metrics:
         charts["Accuracy"] = inline.accuracy_curves(metrics, marks)
         charts["Loss, nats"] = inline.loss_curves(metrics, marks)
-    charts["Learning rate"] = inline.learning_rate(steps, per_epoch, marks)
-    sentences = [*_gap(metrics), *_marks_in_words(marks), *_smoothing(run)]
+    charts["Learning rate"] = inline.learning_rate(steps, at, marks)
+    sentences = [*_gap(metrics, run), *_marks_in_words(marks), *_smoothing(run)]
     sweep, sweep_sentences = _sweep(run)
     return Training(charts, tuple(sentences), sweep, tuple(sweep_sentences))
 
@@ -62,7 +63,8 @@ def progress(run: Run, *, running: bool) -> Progress | None:
     if run.finished:
         return None
     metrics, steps = run.metrics(), run.steps()
-    per_epoch, epochs = steps_per_epoch(metrics, steps), run.recipe.epochs
+    epochs = run.recipe.epochs
+    per_epoch = None if run.recipe.data.hardest else steps_per_epoch(metrics, steps)
     return Progress(
         step=int(steps[-1]["step"]) if steps else 0,
         steps=None if per_epoch is None else per_epoch * epochs,
@@ -88,20 +90,23 @@ def is_training(run: Run) -> bool:
         return True
 
 
-def _peak(steps: Rows, per_epoch: int) -> float | None:
+def _peak(steps: Rows, at: Sequence[float]) -> float | None:
     """Where the rate was highest, in epochs; None where it does not rise to a peak and fall again."""
     rates = [row["lr"] for row in steps]
     highest = max(range(len(rates)), key=rates.__getitem__)
-    return steps[highest]["step"] / per_epoch if max(rates[0], rates[-1]) < rates[highest] else None
+    return at[highest] if max(rates[0], rates[-1]) < rates[highest] else None
 
 
-def _gap(metrics: Rows) -> list[str]:
+def _gap(metrics: Rows, run: Run) -> list[str]:
     measured = [row for row in metrics if "test_accuracy" in row]
     if not measured:
         return []
     last = measured[-1]
     train, test = last["train_accuracy"], last["test_accuracy"]
-    after = f"In epoch {last['epoch']:.0f}, {percent(train)} of the training images were right, augmented as they are"
+    trained_on = (
+        "the training images" if not run.recipe.data.hardest else "those of the training images that it took up"
+    )
+    after = f"In epoch {last['epoch']:.0f}, {percent(train)} of {trained_on} were right, augmented as they are"
     if abs(train - test) < 0.0005:
         return [f"{after}, and as many of the test images: there is no gap."]
     points = f"{100 * abs(train - test):.1f} points"

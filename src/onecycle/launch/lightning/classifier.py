@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ... import evaluation, optim, plots, registry
 from ...errors import UserError
 from ...hardware import resolve_device, resolve_precision
-from ...preparation import Sets, build_net, build_schedule
+from ...preparation import Sets, build_net, build_schedule, initialize
 from ...randomness import step_seed
 from ...recipes import OWN, Component, Recipe, checked, recipe
-from ...schedule import Plateau, rates_to_find
+from ...schedule import Plateau, Schedule, momentum_at, rates_to_find
 from .images import PRECISIONS, ImageDataModule, refuse_several_processes
 from .sums import Sums
 
@@ -74,6 +74,7 @@ class LitClassifier(LightningModule):
         self.learning_rate: float | None = wanted.schedule.options.get(_rate_key(wanted))
         self.mistakes: evaluation.Mistakes | None = None
         self._outputs = None if isinstance(model, nn.Module) else num_classes
+        self._schedule: Schedule | None = None  # once there is a Trainer
         self._sums = Sums()  # of the training epoch under way
         self._val_loss: float | None = None
         self._predicted: list[tuple[Tensor, ...]] = []  # logits and labels of the evaluation under way, by batch
@@ -110,7 +111,10 @@ class LitClassifier(LightningModule):
         optimizer = registry.load("optimizer", wanted.optimizer.name)(self.net, **wanted.optimizer.options)
         schedule = build_schedule(wanted, self._steps_per_epoch)
         optim.set_lr(optimizer, 1.0)  # LambdaLR multiplies it by the schedule's rate, which is absolute
-        scheduler = LambdaLR(optimizer, schedule)
+        self._schedule = schedule
+        # LambdaLR saves what an object holds, and would bring old rates back. A plateau is to be saved; the others are
+        # handed over as functions.
+        scheduler = LambdaLR(optimizer, schedule if isinstance(schedule, Plateau) else lambda step: schedule(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> Sequence[Callback]:
@@ -119,8 +123,10 @@ class LitClassifier(LightningModule):
         return [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(ema.decay))] if ema else []
 
     def on_train_start(self) -> None:
-        """Warn where the Trainer will not do what the recipe says."""
+        """Let the net take its first weights from the images; warn where the Trainer will not do as the recipe says."""
         trainer = self.trainer
+        if trainer.global_step == 0 and isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
+            initialize(self.net, trainer.datamodule.plain_training_images())  # type: ignore[attr-defined]
         if self._scheduler is None or trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside of its class
             return
         steps, scheduled = trainer.estimated_stepping_batches, self._steps_per_epoch * self.recipe.epochs
@@ -133,6 +139,10 @@ class LitClassifier(LightningModule):
         """Seed what the net draws itself, such as dropout, as our own loop does."""
         if batch_idx == 0:
             self._close_epoch()  # which is still open after a resumption from between its last step and its end
+        ours = self._schedule if self._scheduler else None
+        momentum = momentum_at(ours, self.trainer.global_step) if ours else None
+        if momentum is not None:
+            optim.set_momentum(self.trainer.optimizers[0], momentum)
         every = self.trainer.accumulate_grad_batches
         torch.manual_seed(step_seed(self.recipe.seed, self.trainer.global_step * every + batch_idx % every))
 
@@ -144,6 +154,18 @@ class LitClassifier(LightningModule):
         self._sums.add(loss.detach(), logits_nk.detach(), labels)
         self.log_dict({"train_loss_step": loss.detach(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
         return loss
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step in the Trainer's precision, for optimisers that multiply matrices, as Muon does; backward outside it."""
+        loss = optimizer_closure() if optimizer_closure else None
+        with self.trainer.precision_plugin.forward_context():
+            super().optimizer_step(epoch, batch_idx, optimizer, lambda: loss)
 
     def on_train_epoch_end(self) -> None:
         """Log train_loss and train_acc over all images of the epoch; a plateau schedule is told the loss."""
@@ -185,7 +207,9 @@ class LitClassifier(LightningModule):
         test_loss, test_acc = evaluation.cross_entropy(logits_nk, labels), evaluation.accuracy(logits_nk, labels)
         self.log_dict({"test_loss": test_loss, "test_acc": test_acc})
         if augmented:
-            self.log("test_acc_tta", evaluation.accuracy(augmented[0], labels))
+            unsure = evaluation.least_sure(logits_nk, self.recipe.tta_share)
+            with_views = logits_nk.index_copy(0, unsure, augmented[0][unsure])
+            self.log("test_acc_tta", evaluation.accuracy(with_views, labels))
         self.mistakes = evaluation.mistakes(logits_nk.numpy(), labels.numpy())
         self.draw_mistakes()
 

@@ -45,6 +45,8 @@ class ImageDataModule(LightningDataModule):
             self._dataset = as_dataset(data, wanted.data.split_seed)
             own = {"name": f"{OWN}images", "image_size": self._dataset.train.image_size}
             wanted = checked(wanted.evolve(data=own), wanted.name)
+        if wanted.data.hardest:
+            raise UserError(f"recipe {wanted.name}: data.hardest is for onecycle.train; data={{'hardest': []}} here")
         if batch_size is not None:
             wanted = recipe(wanted, **{"data.batch_size": batch_size})
         self.recipe = wanted
@@ -92,6 +94,10 @@ class ImageDataModule(LightningDataModule):
     def predict_dataloader(self) -> InOrder:
         """The test set."""
         return self.test_dataloader()
+
+    def plain_training_images(self) -> Loader:
+        """The training images in their own order, without augmentation, on the Trainer's device."""
+        return self._loader(self._sets.train, train=False)
 
     @property
     def _sets(self) -> Sets:

@@ -42,9 +42,8 @@ def loss_curves(metrics: Rows, marks: Marks) -> Chart:
         return _curves(drawn, metrics, marks, "loss", lambda value: f"{value:.3f}")
 
 
-def learning_rate(steps: Rows, steps_per_epoch: float, marks: Marks) -> Chart:
-    """The learning rate of every optimiser step."""
-    at = [row["step"] / steps_per_epoch for row in steps]
+def learning_rate(steps: Rows, at: Sequence[float], marks: Marks) -> Chart:
+    """The learning rate of every optimiser step; `at` says how many epochs had passed after each."""
     rates = [row["lr"] for row in steps]
     with canvas(_HEIGHT, (50, 12, _RIGHT - 6, 26)) as drawn:
         axes = drawn.axes

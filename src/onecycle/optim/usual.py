@@ -1,19 +1,14 @@
-"""Optimisers and their parameter groups. The learning rate is not an option here: the schedule sets it every step."""
+"""torch's own optimisers, fused."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
-from .errors import UserError
-
-# The bounds that torch's optimisers have too, so that a recipe is held against them before anything is begun.
-NotNegative = Annotated[float, Field(ge=0)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
+from .groups import Decay, NotNegative, trained_parameters
 
 
 def adam(
@@ -53,38 +48,11 @@ def sgd(
     return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov and momentum > 0, fused=True)
 
 
-def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Set the learning rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-
-
-def restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load a state dict so that each tensor shaped as its parameter gets its memory format too.
-
-    The fused kernels walk memory in order: a momentum in NCHW beside a channels-last weight would silently be wrong.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    states = {
-        number: {key: _like(value, parameters[number]) for key, value in values.items()}
-        for number, values in state["state"].items()
-    }
-    optimizer.load_state_dict({**state, "state": states})
-
-
 def _groups(net: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict[str, Any]]:
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise UserError(f"the net {type(net).__name__} has no parameter that trains")
+    parameters = trained_parameters(net)
     if decay_norms_and_biases or weight_decay == 0:
         return [{"params": parameters, "weight_decay": weight_decay}]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _like(value: Any, parameter: torch.Tensor) -> Any:
-    if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-        return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-    return value

@@ -1,0 +1,127 @@
+"""Everything about a GPU in one go: its matrix rate, all recipes over seeds, the peers in turn with ours.
+
+    python benchmarks/gpu.py [RECIPE ...] [--minutes 25] [--airbench FOLDER] [--hiverge FOLDER] [--out DIR]
+
+It has not run on a GPU yet: it is tested on a CPU with tiny settings (--device cpu --quick), whose figures mean
+nothing.
+
+The fast recipes and the peers take turns first, over --fast-seeds (0-49), then the others over --seeds (0-2). Every
+training is warmed up for outside its time: ours with a few steps of each epoch, the peers as they do it themselves.
+Seconds, PFLOP and shares are those of fast.py. CIFAR-10 is looked for where ONECYCLE_DATA points, and the test set is
+used, once a training. Tables are written after each training, so that whatever ends the script leaves what was done:
+gpu_HARDWARE.csv, _summary.csv and .json in DIR (the folder that the variable OUT names, else benchmarks/results). Runs
+are kept in --runs (runs/gpu); what is done is not done again. Before --minutes are over it stops: no training is begun
+that would take longer than what is left, and one of ours that is under way is saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring.arguments import RESULTS, add_peers, cifar10_data, peers, seeds, unlike
+from measuring.hardware import hardware_slug
+from measuring.images import random_images
+from measuring.rates import matrix_rate
+from measuring.report import keep_runs, report_console, summary_table
+from measuring.sides import Ours, Side
+from measuring.turns import rows, summaries, take_turns
+
+import onecycle
+from onecycle.data import Dataset
+from onecycle.hardware import device_name, resolve_device
+
+FAST = ("fast94", "fast90", "fast96")
+OTHERS = (
+    "custom_resnet",
+    "eva6_s9_dropout",
+    "eva6_s9_sgd",
+    "era_s10_package",
+    "era1_s10_compact",
+    "era_s12_lightning",
+)
+QUICK: dict[str, Any] = {
+    "data.batch_size": 20,
+    "evaluate_every": 0,
+    "schedule": {"name": "constant", "epochs": 2, "lr": 1e-3},
+}
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def main() -> None:
+    """Measure until all is done or the time is over."""
+    parser = argument_parser()
+    arguments = parser.parse_args()
+    try:
+        measure(arguments)
+    except (onecycle.UserError, onecycle.TrainingFailed) as error:
+        parser.error(str(error))
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train everything on a GPU, over seeds, beside the peers.")
+    add = parser.add_argument
+    shipped = [name for name in (*FAST, *OTHERS) if name in onecycle.names("recipe")]
+    add("recipes", nargs="*", default=shipped, metavar="RECIPE", help=f"else {', '.join(shipped)}")
+    add("--seeds", type=seeds, default=[0, 1, 2], help="of recipes whose names do not begin with fast (0-2)")
+    add("--fast-seeds", type=seeds, default=list(range(50)), help="of those that do, and of the peers (0-49)")
+    add("--minutes", type=float, default=25.0, help="stop before so many are over (25)")
+    add("--runs", type=Path, default=Path("runs/gpu"), metavar="FOLDER", help="the folder for the runs (runs/gpu)")
+    add("--out", type=Path, default=Path(os.environ.get("OUT", RESULTS)), metavar="DIR", help="for the tables")
+    add("--device", default="cuda")
+    add("--quick", action="store_true", help="two seeds, two epochs of 40 random images, to see that it works")
+    add_peers(parser)
+    return parser
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """The card's rate, then the fast ones with the peers, then the others."""
+    deadline = time.perf_counter() + 60 * arguments.minutes
+    device = resolve_device(arguments.device)
+    quick = arguments.quick
+    folder = arguments.runs.expanduser()
+    path = arguments.out / f"gpu_{hardware_slug(device)}"
+    console = report_console()
+    precisions = [one for one in PRECISIONS if device.type == "cuda" or one != "fp16"]
+    rates = {precision: matrix_rate(device, precision, quick=quick) for precision in precisions}
+    console.print(
+        f"{device_name(device)}: matrix products, {', '.join(f'{p} {r:,.0f}' for p, r in rates.items())} GFLOP/s"
+    )
+
+    def keep() -> None:
+        keep_runs(path, rows(folder), device, matrix_gflops=rates, quick=quick)
+
+    fast, others = all_sides(arguments, device)
+    for sides, wanted in ((fast, arguments.fast_seeds), (others, arguments.seeds)):
+        some = wanted[:2] if quick else wanted
+        done = take_turns(sides, some, folder, device, deadline=deadline, quick=quick, say=print, on_row=keep)
+        if not done:
+            break
+    keep()
+    console.print(summary_table(summaries(rows(folder))))
+    console.print(f"Kept: {path}.csv, {path.name}_summary.csv and .json", soft_wrap=True)
+    if not done:
+        console.print("Not all of it: the time is over. The same command goes on.")
+
+
+def all_sides(arguments: argparse.Namespace, device: torch.device) -> tuple[list[Side], list[Side]]:
+    """The fast recipes with the peers, and the others."""
+    quick = arguments.quick
+    data = Dataset(random_images(40, seed=0), random_images(40, seed=1)) if quick else None
+    recipes = [onecycle.recipe(name, **(QUICK if quick else {})) for name in arguments.recipes]
+    fast: list[Side] = [Ours(recipe, device, data) for recipe in recipes if recipe.name.startswith("fast")]
+    others: list[Side] = [Ours(recipe, device, data) for recipe in recipes if not recipe.name.startswith("fast")]
+    if arguments.airbench or arguments.hiverge or arguments.airbench96:
+        limits = {"epochs": 2, "batch": 20} if quick else {}
+        fast += peers(arguments, data or cifar10_data(held_out=False), device, **limits)
+    unlike(side.name for side in [*fast, *others])
+    return fast, others
+
+
+if __name__ == "__main__":
+    main()

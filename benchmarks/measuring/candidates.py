@@ -1,0 +1,47 @@
+"""What was tried for a recipe: changes to a base, by name. Candidates that no table has have not been run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Changes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The changes that make the base of a recipe, and those of each candidate on top of them."""
+
+    base: Changes
+    candidates: dict[str, Changes]
+
+
+# 5 of the 24 epochs, with the peak at the same share of them.
+_CUSTOM_RESNET: Changes = {
+    "evaluate_every": 0,
+    "augment.padding": "reflect",
+    "augment.flip": "alternating",
+    "optimizer.name": "adamw",
+    "optimizer.decay_norms_and_biases": False,
+    "optimizer.weight_decay": 0.05,
+    "schedule.epochs": 5,
+    "schedule.peak_epoch": 1.04,
+    "schedule.lr_max": 5e-3,
+    "schedule.lr_min": 5e-6,
+    "loss.label_smoothing": 0.1,
+}
+
+TUNINGS = {
+    "custom_resnet": Tuning(
+        _CUSTOM_RESNET,
+        {
+            "base": {},
+            "wd0.2": {"optimizer.weight_decay": 0.2},
+            "wd0.4": {"optimizer.weight_decay": 0.4},
+            "lr1e-2": {"optimizer.weight_decay": 0.1, "schedule.lr_max": 1e-2, "schedule.lr_min": 1e-5},
+            "smoothing0.2": {"optimizer.weight_decay": 0.2, "loss.label_smoothing": 0.2},
+            "bn_momentum": {"optimizer.weight_decay": 0.2, "model.norm_momentum": 0.4},
+            "zeros": {"optimizer.weight_decay": 0.2, "augment.padding": "zeros", "augment.flip": "random"},
+        },
+    ),
+}

@@ -1,0 +1,52 @@
+"""Which optimiser step belongs to which epoch, where epochs differ in length."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+
+class Epochs:
+    """The steps of each epoch of a training. Epochs and steps are counted from 0; `whole` steps go over all images."""
+
+    def __init__(self, steps: Sequence[int], whole: int) -> None:
+        self._lengths, self._whole = steps, whole
+        self._starts = [0, *accumulate(steps)]
+
+    @property
+    def steps(self) -> int:
+        """The steps of the whole training."""
+        return self._starts[-1]
+
+    def start(self, epoch: int) -> int:
+        """The first step of an epoch."""
+        return self._starts[epoch]
+
+    def scheduled(self, step: int) -> float:
+        """Where a schedule, which knows epochs of `whole` steps, is at that step.
+
+        A shorter epoch runs from the first to the last step of a whole one, so that rates meet their ends all the same.
+        """
+        epoch = min(bisect_right(self._starts, step), len(self._lengths)) - 1
+        within, length = step - self._starts[epoch], self._lengths[epoch]
+        if length == self._whole or length == 1:
+            return epoch * self._whole + within
+        return epoch * self._whole + within * (self._whole - 1) / (length - 1)
+
+
+def positions(steps: Sequence[Mapping[str, float]], whole: int) -> list[float]:
+    """How many epochs had passed after each step, from rows of `step` and `epoch` that begin with the first step.
+
+    `whole` epochs have ended. One that has not is taken to be as long as the one before it, where that is longer.
+    """
+    lengths = Counter(row["epoch"] for row in steps)
+    within: Counter[float] = Counter()
+    passed = []
+    for row in steps:
+        epoch = row["epoch"]
+        within[epoch] += 1
+        length = lengths[epoch] if epoch <= whole else max(lengths[epoch], lengths[epoch - 1])
+        passed.append(epoch - 1 + within[epoch] / length)
+    return passed

@@ -1,0 +1,58 @@
+"""What the optimisers share: groups of parameters, their learning rates, and how their state is taken up again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.optim import Optimizer
+
+from ..errors import UserError
+
+# The bounds that torch's optimisers have too, so that a recipe is held against them before anything is begun.
+NotNegative = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def trained_parameters(net: nn.Module) -> list[nn.Parameter]:
+    """The parameters that train. Raises UserError where there are none."""
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise UserError(f"the net {type(net).__name__} has no parameter that trains")
+    return parameters
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set the learning rate of every group, times the group's own `lr_factor` where it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_factor", 1.0)
+
+
+def set_momentum(optimizer: Optimizer, momentum: float) -> None:
+    """Set the momentum of every group, of Adam's kind its beta1."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        else:
+            group["momentum"] = momentum
+
+
+def restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load a state dict so that each tensor shaped as its parameter gets its memory format too.
+
+    The fused kernels walk memory in order: a momentum in NCHW beside a channels-last weight would silently be wrong.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    states = {
+        number: {key: _like(value, parameters[number]) for key, value in values.items()}
+        for number, values in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": states})
+
+
+def _like(value: Any, parameter: torch.Tensor) -> Any:
+    if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    return value
