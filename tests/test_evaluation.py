@@ -88,7 +88,7 @@ def test_predictions_that_are_missing_or_damaged(run: Run, content: bytes | None
     path = run.path / "predictions.npz"
     if content is not None:
         path.write_bytes(content)
-    said = r"has not ended" if content is None else r"predictions\.npz: cannot be read, or is damaged"
+    said = r"no training has begun here" if content is None else r"predictions\.npz: cannot be read, or is damaged"
     with pytest.raises(UserError, match=said) as raised:
         run.predictions()
     assert len(raised.value.problems) == 1
@@ -98,5 +98,5 @@ def test_predictions_that_are_missing_or_damaged(run: Run, content: bytes | None
 def test_classes_that_are_missing_or_damaged(run: Run, content: str | None) -> None:
     if content is not None:
         (run.path / "model.json").write_text(content)
-    with pytest.raises(UserError, match=r"has not ended" if content is None else r"model\.json: damaged"):
+    with pytest.raises(UserError, match=r"no training has begun here" if content is None else r"model\.json: damaged"):
         _ = run.classes

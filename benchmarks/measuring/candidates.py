@@ -31,6 +31,14 @@ _CUSTOM_RESNET: Changes = {
     "loss.label_smoothing": 0.1,
 }
 
+# All of it in 9 epochs rather than 11: three quarters of the arithmetic.
+_NINE_EPOCHS: Changes = {
+    "schedule.epochs": 9,
+    "schedule.knots": [[0, 0.2], [9, 0.0]],
+    "data.hardest": [[3, 0.85], [4, 0.75], [5, 0.7], [6, 0.65], [7, 0.6]],
+    "augment.resize": [[0, 20], [4, 24], [6, 28], [7, 32]],
+}
+
 TUNINGS = {
     "custom_resnet": Tuning(
         _CUSTOM_RESNET,
@@ -42,6 +50,18 @@ TUNINGS = {
             "smoothing0.2": {"optimizer.weight_decay": 0.2, "loss.label_smoothing": 0.2},
             "bn_momentum": {"optimizer.weight_decay": 0.2, "model.norm_momentum": 0.4},
             "zeros": {"optimizer.weight_decay": 0.2, "augment.padding": "zeros", "augment.flip": "random"},
+        },
+    ),
+    "fast94": Tuning(
+        {},
+        {
+            "base": {},
+            "nine_epochs": _NINE_EPOCHS,
+            "all_images": {**_NINE_EPOCHS, "data.hardest": []},
+            "smoothing0.1": {**_NINE_EPOCHS, "loss.label_smoothing": 0.1},
+            "silu": {**_NINE_EPOCHS, "model.activation": "silu"},
+            "batch256": {**_NINE_EPOCHS, "data.batch_size": 256, "schedule.knots": [[0, 0.14], [9, 0.0]]},
+            "padding4": {**_NINE_EPOCHS, "augment.crop_padding": 4},
         },
     ),
 }
