@@ -89,7 +89,6 @@ class _Training:
         self.state = TrainingState.new(recipe, net, self.schedule, device)
         if recipe.data.hardest:
             self.state.watch_samples(self.batches.samples)
-            self.state.choose(self.batches.chosen(0))
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
         self.test_logits: Tensor | None = None  # after the newest epoch, where it was evaluated
         self.test_seconds = 0.0  # that the newest prediction of the test set took
