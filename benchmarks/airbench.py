@@ -15,10 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from measuring.airbench import Peer
-from measuring.arguments import cifar10_data, seeds
+from measuring.arguments import cifar10_data, run, seeds
 from measuring.hardware import hardware_slug
 
-import onecycle
 from onecycle.files import write_csv
 from onecycle.hardware import device_name, resolve_device
 
@@ -27,12 +26,7 @@ COLUMNS = ("seed", "accuracy", "accuracy_tta", "train_seconds", "tta_seconds", "
 
 def main() -> None:
     """Train with each seed."""
-    parser = argument_parser()
-    arguments = parser.parse_args()
-    try:
-        measure(arguments)
-    except onecycle.UserError as error:
-        parser.error(str(error))
+    run(argument_parser(), measure)
 
 
 def argument_parser() -> argparse.ArgumentParser:

@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from measuring.arguments import RESULTS, add_peers, cifar10_data, peers, seeds, unlike
+from measuring.arguments import RESULTS, add_peers, cifar10_data, peers, run, seeds, unlike
 from measuring.hardware import hardware_slug
 from measuring.held_out import held_out_data
 from measuring.report import keep_runs, report_console, summary_table
@@ -35,12 +35,7 @@ from onecycle.hardware import resolve_device
 
 def main() -> None:
     """Train what is not done yet, print and keep."""
-    parser = argument_parser()
-    arguments = parser.parse_args()
-    try:
-        measure(arguments)
-    except (onecycle.UserError, onecycle.TrainingFailed) as error:
-        parser.error(str(error))
+    run(argument_parser(), measure)
 
 
 def argument_parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring.arguments import RESULTS, add_peers, cifar10_data, peers, seeds, unlike
+from measuring.arguments import RESULTS, add_peers, cifar10_data, peers, run, seeds, unlike
 from measuring.hardware import hardware_slug
 from measuring.images import random_images
 from measuring.rates import matrix_rate
@@ -54,12 +54,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 def main() -> None:
     """Measure until all is done or the time is over."""
-    parser = argument_parser()
-    arguments = parser.parse_args()
-    try:
-        measure(arguments)
-    except (onecycle.UserError, onecycle.TrainingFailed) as error:
-        parser.error(str(error))
+    run(argument_parser(), measure)
 
 
 def argument_parser() -> argparse.ArgumentParser:

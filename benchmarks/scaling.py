@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from measuring.arguments import RESULTS
+from measuring.arguments import RESULTS, run
 from measuring.growth import AUGMENTING, BATCH, COLUMNS, PLANNING, SIDE, WIDTH, Range, grown
 from measuring.growth_picture import draw
 from measuring.hardware import hardware_slug
@@ -49,12 +49,7 @@ WORDS = {
 
 def main() -> None:
     """Measure, print, keep, draw."""
-    parser = argument_parser()
-    arguments = parser.parse_args()
-    try:
-        measure(arguments)
-    except onecycle.UserError as error:
-        parser.error(str(error))
+    run(argument_parser(), measure)
 
 
 def argument_parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring.arguments import RESULTS, positive
+from measuring.arguments import RESULTS, positive, run
 from measuring.hardware import hardware_slug
 from measuring.images import training_images
 from measuring.operations import Profile, profile_steps
@@ -51,12 +51,7 @@ BATCHES = 4  # the set need not be larger than a few
 
 def main() -> None:
     """Profile, print, keep."""
-    parser = argument_parser()
-    arguments = parser.parse_args()
-    try:
-        measure(arguments)
-    except onecycle.UserError as error:
-        parser.error(str(error))
+    run(argument_parser(), measure)
 
 
 def argument_parser() -> argparse.ArgumentParser:

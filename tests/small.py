@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,20 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from onecycle import Dataset, ImageSet, Recipe, Run, recipe
+from onecycle import Dataset, ImageSet, Observer, Progress, Recipe, Run, recipe
 
 TIMES = {"train_seconds", "images_per_second", "elapsed_s", "wall_seconds", "tta_seconds"}
+
+
+class StopAt(Observer):
+    """Sends this process a signal once so many steps are done."""
+
+    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def on_progress(self, progress: Progress) -> None:
+        if progress.step == self.step:
+            os.kill(os.getpid(), self.number)
 
 
 def images(count: int = 200, seed: int = 0, classes: int = 4) -> ImageSet:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from small import assert_same_run, dataset, net, small_recipe
+from small import StopAt, assert_same_run, dataset, net, small_recipe
 from torch import Tensor, nn
 
 import onecycle
-from onecycle import Observer, Progress, Run, Stopped, UserError, recipe, training
+from onecycle import Observer, Run, Stopped, UserError, recipe, training
 from onecycle.checkpoint import load_state, save_state
 from onecycle.data import Augmentation, Loader
 from onecycle.epochs import Epochs
@@ -29,17 +27,6 @@ from onecycle.state import TrainingState
 HARDEST = [[1, 0.5], [3, 0.7]]  # of 200 images: 200, 100, 100, 140
 LENGTHS = [4, 2, 2, 3]  # in batches of 60, the last of an epoch short
 STEPS = sum(LENGTHS)
-
-
-class StopAt(Observer):
-    """Sends this process a signal once so many steps are done."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_progress(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def run_small(out: Path, observer: Observer | None = None, **changes: Any) -> Run:
@@ -421,27 +408,3 @@ def test_a_range_test_goes_over_all_images() -> None:
         for pairs in ([], [[1, 0.4]])
     ]
     assert found[0] == found[1]
-
-
-def test_the_loop_asks_nothing_of_the_device_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "FLUSH_SECONDS", 1e9)
-    asked: list[str] = []
-    for name in ("item", "tolist", "__bool__", "nonzero", "cpu", "numpy"):
-        original = getattr(Tensor, name)
-
-        def counting(self: Tensor, *args: Any, _name: str = name, _original: Any = original, **kw: Any) -> Any:
-            asked.append(_name)
-            return _original(self, *args, **kw)
-
-        monkeypatch.setattr(Tensor, name, counting)
-    steps: list[int] = []
-    original_step = training._Training.train_step
-
-    def step(own: Any, epoch: int, batch: Any) -> None:
-        before = len(asked)
-        original_step(own, epoch, batch)
-        steps.append(len(asked) - before)
-
-    monkeypatch.setattr(training._Training, "train_step", step)
-    run_small(tmp_path / "run")
-    assert steps == [0] * STEPS and asked

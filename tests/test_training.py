@@ -13,11 +13,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from small import assert_same_run, dataset, files, images, net, small_recipe, weights
+from small import StopAt, assert_same_run, dataset, files, images, net, small_recipe, weights
 from torch import nn
 
 import onecycle
-from onecycle import Observer, Progress, Run, Stopped, TrainingFailed, UserError, randomness, registry, training
+from onecycle import (
+    Observer,
+    Progress,
+    Run,
+    Stopped,
+    TrainingFailed,
+    UserError,
+    evaluator,
+    randomness,
+    registry,
+    training,
+)
 from onecycle.data import Augmentation, Loader
 
 PLATEAU = {"schedule": {"name": "plateau", "epochs": 3, "lr": 0.02, "patience": 0, "threshold": 0.5}}
@@ -33,17 +44,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plateau": PLATEAU,
     "drop last": {"data.drop_last": True, "augment.flip": "alternating", "augment.padding": "reflect"},
 }
-
-
-class StopAt(Observer):
-    """Sends this process a signal once so many steps are done."""
-
-    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
-        self.step, self.number = step, number
-
-    def on_progress(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture
@@ -191,9 +191,10 @@ def test_test_time_augmentation_takes_the_plain_pass_over_the_test_set_too(
 
         return predict
 
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
-    monkeypatch.setattr(training, "predict_logits", taking(training.predict_logits, lambda loader: loader.samples))
-    monkeypatch.setattr(training, "predict_unsure", taking(training.predict_unsure, lambda loader: 0.5))
+    for module in (training, evaluator):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    monkeypatch.setattr(evaluator, "predict_logits", taking(evaluator.predict_logits, lambda loader: loader.samples))
+    monkeypatch.setattr(evaluator, "predict_unsure", taking(evaluator.predict_unsure, lambda loader: 0.5))
     monkeypatch.setattr(training._Training, "train_step", step_of_a_second(seconds))
     run = run_small(tmp_path / "run", **{"tta": "flip", "tta_share": 0.3, **changes})
     assert run.summary["test"]["tta_seconds"] == 60.5
@@ -227,8 +228,9 @@ def test_the_average_of_the_weights_is_what_is_stored(tmp_path: Path, monkeypatc
         assert not torch.equal(stored[name], seen[-1][name])
 
 
+@pytest.mark.parametrize(("changes", "count"), [({}, 12), ({"data.hardest": [[1, 0.5]]}, 8)], ids=str)
 def test_the_loop_asks_nothing_back_from_the_device_between_flushes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "FLUSH_SECONDS", 1e9)
     asked: list[str] = []
@@ -249,8 +251,8 @@ def test_the_loop_asks_nothing_back_from_the_device_between_flushes(
         steps.append(len(asked) - before)
 
     monkeypatch.setattr(training._Training, "train_step", step)
-    run_small(tmp_path / "run")
-    assert steps == [0] * 12
+    run_small(tmp_path / "run", **changes)
+    assert steps == [0] * count
     assert asked, "nothing was counted at all"
 
 

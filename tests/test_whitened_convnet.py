@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small import assert_same_run, dataset, small_recipe, weights
+from small import StopAt, assert_same_run, dataset, small_recipe, weights
 from torch import Tensor, nn
 
 import onecycle
-from onecycle import Observer, Progress, Recipe, Run, Stopped, UserError, preparation, recipe, training
+from onecycle import Observer, Recipe, Run, Stopped, UserError, preparation, recipe, training
 from onecycle.data import Loader
 from onecycle.models.whitened_convnet import Whitening, whitened_convnet
 
@@ -239,17 +237,6 @@ def test_options_that_cannot_be_are_refused_in_one_line(option: str, value: Any,
 
 
 # --- in a training -----------------------------------------------------------------------------------------------
-
-
-class StopAt(Observer):
-    """Sends this process a signal once so many steps are done."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_progress(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def train(out: Path, observer: Observer | None = None, **changes: Any) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,15 @@ from .held_out import held_out_data
 from .sides import Theirs
 
 RESULTS = Path(__file__).parents[1] / "results"
+
+
+def run(parser: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], None]) -> None:
+    """Measure what the command line asks for; what cannot work is said as argparse says it, with exit code 2."""
+    arguments = parser.parse_args()
+    try:
+        measure(arguments)
+    except (onecycle.UserError, onecycle.TrainingFailed) as error:
+        parser.error(str(error))
 
 
 def seeds(text: str) -> list[int]:

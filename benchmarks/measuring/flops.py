@@ -38,7 +38,7 @@ def training_gflop_of(net: nn.Module, images_nchw: Tensor) -> float:
 
 
 def muon_gflop(matrices: Sequence[tuple[int, int]], iterations: int) -> float:
-    """GFLOP of Newton-Schulz steps on matrices of these rows and columns: X X', its square, and that times X each."""
+    """GFLOP of the peers' Newton-Schulz steps on matrices of these rows and columns: X X', its square, that times X."""
     flop = 0
     for rows, columns in matrices:
         short, long = sorted((rows, columns))

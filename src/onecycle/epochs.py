@@ -1,4 +1,4 @@
-"""Which optimiser step belongs to which epoch, where epochs differ in length."""
+"""What depends on the epoch: values that change from one on, and which optimiser step belongs to which."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def in_force(pairs: Sequence[tuple[int, Value]], epoch: int, before: Value) -> Value:
+    """The value of an epoch, given pairs of an epoch and the value from there on; `before` the first of them."""
+    return next((value for start, value in reversed(pairs) if start <= epoch), before)
 
 
 class Epochs:

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import optim
-from .data import Batch, ImageSet, Loader
+from .data import Batch
 from .epochs import Epochs
 from .errors import Stopped, TrainingFailed, UserError
-from .evaluation import accuracy, cross_entropy, predict_logits, predict_unsure
+from .evaluator import Evaluator
 from .hardware import autocast, device_name, reused_memory, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
@@ -87,11 +87,10 @@ class _Training:
         self.epochs = Epochs([self.batches.steps(epoch) for epoch in range(recipe.epochs)], len(self.batches))
         self.schedule = build_schedule(recipe, len(self.batches))
         self.state = TrainingState.new(recipe, net, self.schedule, device)
+        self.evaluator = Evaluator(recipe, sets, device, stop.check)
         if recipe.data.hardest:
             self.state.watch_samples(self.batches.samples)
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
-        self.test_logits: Tensor | None = None  # after the newest epoch, where it was evaluated
-        self.test_seconds = 0.0  # that the newest prediction of the test set took
         self.whole = False  # whether the state is one that a training can go on from
         self.started = self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
 
@@ -113,7 +112,7 @@ class _Training:
         self.observer.on_start(self.recipe, self.run, device_name(self.device), self.state.step)
         if self.state.step == 0:
             self.ticked = time.perf_counter()
-            initialize(self.state.net, self.in_order(self.sets.train))
+            initialize(self.state.net, build_loader(self.recipe, self.sets.train, self.device, train=False))
             self.tick()
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
@@ -228,15 +227,7 @@ class _Training:
             "train_loss": loss_sum / count,
             "train_accuracy": right / count,
         }
-        for name, one_set in (("test", self.sets.test), ("val", self.sets.val)):
-            if one_set is None:
-                continue
-            logits_nk = self.predict(one_set) if due else None
-            labels = torch.from_numpy(one_set.labels)
-            row[f"{name}_loss"] = None if logits_nk is None else cross_entropy(logits_nk, labels)
-            row[f"{name}_accuracy"] = None if logits_nk is None else accuracy(logits_nk, labels)
-            if name == "test":
-                self.test_logits = logits_nk
+        row |= self.evaluator.columns(state.evaluated_net, due=due)
         self.remember_best(row)
         row["train_seconds"] = round(state.epoch_seconds, 3)
         row["images_per_second"] = round(count / state.epoch_seconds, 2)
@@ -260,42 +251,6 @@ class _Training:
             self.state.best = {"epoch": row["epoch"] or 0, "val_accuracy": value}
             self.run.write_best(self.state.evaluated_net)
 
-    def in_order(self, images: ImageSet) -> Loader:
-        """The batches of a set as it is."""
-        return build_loader(self.recipe, images, self.device, train=False)
-
-    def predict(self, images: ImageSet) -> Tensor:
-        """Logits of a whole set."""
-        begin = time.perf_counter()
-        with autocast(self.recipe.precision, self.device):
-            logits_nk = predict_logits(self.state.evaluated_net, self.in_order(images), on_batch=self.stop.check)
-        if images is self.sets.test:
-            self.test_seconds = time.perf_counter() - begin
-        return logits_nk
-
-    def result(self, images: ImageSet, logits_nk: Tensor) -> dict[str, Any]:
-        """Accuracy and loss on a whole set, and what test-time augmentation makes of it where the recipe has one."""
-        recipe, labels = self.recipe, torch.from_numpy(images.labels)
-        found: dict[str, Any] = {
-            "accuracy": accuracy(logits_nk, labels),
-            "loss": cross_entropy(logits_nk, labels),
-            "images": len(labels),
-        }
-        if recipe.tta == "none":
-            return found
-        begin = time.perf_counter() - self.test_seconds  # without the plain logits nothing is known to be unsure
-        with autocast(recipe.precision, self.device):
-            augmented = predict_unsure(
-                self.state.evaluated_net,
-                self.in_order(images),
-                logits_nk,
-                tta=recipe.tta,
-                share=recipe.tta_share,
-                on_batch=self.stop.check,
-            )
-        seconds = round(time.perf_counter() - begin, 3)
-        return found | {"accuracy_tta": accuracy(augmented, labels), "tta_seconds": seconds}
-
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingFailed rather than save weights that are no numbers."""
         self.flush()
@@ -308,9 +263,7 @@ class _Training:
     def finish(self) -> None:
         """Weights, predictions and the result; the summary last."""
         recipe, state, test = self.recipe, self.state, self.sets.test
-        labels = torch.from_numpy(test.labels)
-        logits_nk = self.predict(test) if self.test_logits is None else self.test_logits
-        result = self.result(test, logits_nk)
+        logits_nk, result = self.evaluator.test(state.evaluated_net)
         mean, std = recipe.data.statistics
         description = {
             "model": recipe.model.model_dump(),
@@ -320,7 +273,7 @@ class _Training:
             "std": std,
         }
         self.run.write_model(state.evaluated_net, description)
-        self.run.write_predictions(logits_nk, labels)
+        self.run.write_predictions(logits_nk, torch.from_numpy(test.labels))
         self.run.write_summary(
             {
                 "recipe": recipe.name,

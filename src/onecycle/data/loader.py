@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..epochs import in_force
 from ..errors import UserError, suggestion
 from . import augment
 from .images import ImageSet
@@ -66,7 +67,7 @@ class Augmentation:
 
     def side(self, epoch: int, image_size: int) -> int:
         """Pixels a side in that epoch, of images of `image_size`."""
-        return next((side for start, side in reversed(self.resize) if start <= epoch), image_size)
+        return in_force(self.resize, epoch, image_size)
 
     @property
     def moves(self) -> bool:
@@ -143,8 +144,7 @@ class Loader:
 
     def chosen(self, epoch: int) -> int:
         """How many of the images that epoch goes over; a batch at least."""
-        share = next((share for start, share in reversed(self._hardest) if start <= epoch), 1.0)
-        return max(round(share * self.samples), self.batch_size)
+        return max(round(in_force(self._hardest, epoch, 1.0) * self.samples), self.batch_size)
 
     def seen(self, epoch: int) -> int:
         """How many images the batches of that epoch hold."""

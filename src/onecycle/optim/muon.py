@@ -104,24 +104,32 @@ class Muon(Optimizer):
 
     def _state(self, name: str, parameters: list[Tensor]) -> list[Tensor]:
         """What is remembered under that name for each parameter; zeros at first."""
-        states = [self.state[parameter] for parameter in parameters]
-        return [state.setdefault(name, torch.zeros_like(p)) for state, p in zip(states, parameters, strict=True)]
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
 
 def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
     """Matrices [..., m, n] with their singular values brought near 1 by Newton-Schulz steps of a quintic.
 
-    In the precision of autocast where that is on, otherwise in that of the matrices.
+    All steps are taken on the m x m products of the rows, and their outcome is multiplied with the matrices once: less
+    arithmetic than to multiply in each step, and less rounding, as the small products keep the matrices' own precision.
+    The two large products are in autocast's where that is on.
     """
     a, b, c = _QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_TINY)
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    result: Tensor = x.mT if tall else x
-    return result
+    gram = (x @ x.mT).to(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        steps = one = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
+        for _ in range(iterations):
+            step = a * one + b * gram + c * (gram @ gram)
+            steps = step @ steps
+            gram = step @ gram @ step
+    result: Tensor = steps @ x
+    return result.mT if tall else result
 
 
 def _orthogonalized_filters(filters: Sequence[Tensor], iterations: int) -> list[Tensor]:

@@ -1,0 +1,74 @@
+"""What a net does on the whole sets of a training: after an epoch, and at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .data import ImageSet, Loader
+from .evaluation import accuracy, cross_entropy, predict_logits, predict_unsure
+from .hardware import autocast
+from .preparation import Sets, build_loader
+from .recipes import Recipe
+
+
+class Evaluator:
+    """Predicts the held-out part and the test set of a recipe; `on_batch`, called after each batch, may end it."""
+
+    def __init__(self, recipe: Recipe, sets: Sets, device: torch.device, on_batch: Callable[[], None]) -> None:
+        self._recipe, self._sets, self._device, self._on_batch = recipe, sets, device, on_batch
+        self._test: tuple[Tensor, float] | None = None  # the newest logits of the test set, and the seconds they took
+
+    def columns(self, net: nn.Module, *, due: bool) -> dict[str, float | None]:
+        """Loss and accuracy on each set for a row of metrics.csv; None where no evaluation is due."""
+        found: dict[str, float | None] = {}
+        self._test = self._predict(net, self._sets.test) if due else None
+        val = self._predict(net, self._sets.val) if due and self._sets.val else None
+        for name, one_set, predicted in (("test", self._sets.test, self._test), ("val", self._sets.val, val)):
+            if one_set is not None:
+                labels = torch.from_numpy(one_set.labels)
+                found[f"{name}_loss"] = cross_entropy(predicted[0], labels) if predicted else None
+                found[f"{name}_accuracy"] = accuracy(predicted[0], labels) if predicted else None
+        return found
+
+    def test(self, net: nn.Module) -> tuple[Tensor, dict[str, Any]]:
+        """The test set's logits [n, classes] and the result on it, with test-time augmentation where there is one.
+
+        What the last epoch predicted is not predicted again.
+        """
+        recipe, images = self._recipe, self._sets.test
+        logits_nk, plain_seconds = self._test or self._predict(net, images)
+        labels = torch.from_numpy(images.labels)
+        result: dict[str, Any] = {
+            "accuracy": accuracy(logits_nk, labels),
+            "loss": cross_entropy(logits_nk, labels),
+            "images": len(labels),
+        }
+        if recipe.tta != "none":
+            begin = time.perf_counter()
+            with autocast(recipe.precision, self._device):
+                augmented = predict_unsure(
+                    net,
+                    self._batches(images),
+                    logits_nk,
+                    tta=recipe.tta,
+                    share=recipe.tta_share,
+                    on_batch=self._on_batch,
+                )
+            result["accuracy_tta"] = accuracy(augmented, labels)
+            # With the plain pass, as without its logits nothing is known to be unsure.
+            result["tta_seconds"] = round(plain_seconds + time.perf_counter() - begin, 3)
+        return logits_nk, result
+
+    def _predict(self, net: nn.Module, images: ImageSet) -> tuple[Tensor, float]:
+        begin = time.perf_counter()
+        with autocast(self._recipe.precision, self._device):
+            logits_nk = predict_logits(net, self._batches(images), on_batch=self._on_batch)
+        return logits_nk, time.perf_counter() - begin
+
+    def _batches(self, images: ImageSet) -> Loader:
+        return build_loader(self._recipe, images, self._device, train=False)
