@@ -10,11 +10,12 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test bench clean
+.PHONY: help demo test torture bench clean
 
 help:
 	@echo "make demo    train the custom ResNet on handwritten digits into runs/demo: offline, a minute or two"
 	@echo "make test    linters, type checker, import contract, tests"
+	@echo "make torture faults injected, inputs mutated, by the thousand: a table of what was tried and lost, about an hour"
 	@echo "make bench   measure the speed of this machine, which should be idle: under half an hour"
 	@echo "make clean   remove .venv, caches and builds; runs/ is kept"
 
@@ -32,7 +33,10 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+torture: .venv/.installed-dev
+	PYTHONPATH=tests $(BIN)/python -m torture
 
 bench: .venv/.installed-bench
 	NO_ALBUMENTATIONS_UPDATE=1 $(BIN)/python benchmarks/throughput.py

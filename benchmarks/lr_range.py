@@ -20,7 +20,7 @@ from measuring.hardware import hardware_slug
 from measuring.held_out import held_out_data
 
 import onecycle
-from onecycle.files import read_json, write_csv, write_json
+from onecycle.files import write_csv, write_json
 from onecycle.hardware import resolve_device
 
 RESULTS = Path(__file__).parent / "results"
@@ -76,8 +76,7 @@ def sweeps(folder: Path, wanted: onecycle.Recipe) -> dict[str, Any]:
     """The range test's result, from the folder where it is done."""
     if not (folder / "lr_range.json").exists():
         onecycle.find_lr(wanted, data=held_out_data(), out=folder)
-    result: dict[str, Any] = read_json(folder / "lr_range.json")
-    return result
+    return onecycle.load(folder).lr_range
 
 
 def chosen(found: dict[str, Any], rule: str) -> tuple[float, float]:

@@ -13,7 +13,26 @@ from numpy.typing import NDArray
 
 FOLDER = "cifar-10-batches-py"
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
+FILES = (*BATCHES, "batches.meta")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+FOLDER_100 = "cifar-100-python"
+_FINE_100 = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+_COARSE_100 = """
+    aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices
+    household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes
+    large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals trees
+    vehicles_1 vehicles_2
+"""
+CLASSES_100 = tuple(_FINE_100.split())
 
 
 def write_cifar10(folder: Path, images_per_file: int = 20, seed: int = 0) -> Path:
@@ -38,6 +57,25 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
+
+
+def write_cifar100(folder: Path, images: int = 100, seed: int = 0) -> Path:
+    """Write a small CIFAR-100, as many images to train as to test, to `folder`/cifar-100-python, which is returned."""
+    files = folder / FOLDER_100
+    files.mkdir(parents=True)
+    for name, content in small_cifar100(images, seed).items():
+        (files / name).write_bytes(content)
+    return files
+
+
+def small_cifar100(images: int, seed: int = 0) -> dict[str, bytes]:
+    """The three files' contents; image i has label i % 100."""
+    random = np.random.default_rng(seed)
+    files = {"meta": meta_100_bytes()}
+    for name in ("train", "test"):
+        labels = [i % 100 for i in range(images)]
+        files[name] = batch_100_bytes(random.integers(0, 256, (images, 3072), np.uint8), labels)
+    return files
 
 
 def small_cifar10(images_per_file: int, seed: int = 0) -> dict[str, bytes]:
@@ -66,6 +104,36 @@ def batch_bytes(
     pickle.text(b"labels").list_of([integer(label) for label in labels])
     pickle.text(b"data").array(pixels, module)
     pickle.text(b"filenames").list_of(names, memoized=True)
+    return pickle.end_dict()
+
+
+def batch_100_bytes(
+    pixels: NDArray[np.uint8],
+    labels: Sequence[int],
+    *,
+    coarse_labels: Sequence[int] | None = None,
+    batch_label: bytes = b"training batch 1 of 1",
+    filenames: Sequence[bytes] | None = None,
+) -> bytes:
+    """A batch file of CIFAR-100: its keys come in another order, and each image has two labels."""
+    names = [b"image_s_%06d.png" % i for i in range(len(labels))] if filenames is None else filenames
+    coarse = [label // 5 for label in labels] if coarse_labels is None else coarse_labels
+    pickle = Pickle()
+    pickle.begin_dict()
+    pickle.text(b"filenames").list_of(names, memoized=True)
+    pickle.text(b"batch_label").text(batch_label)
+    pickle.text(b"fine_labels").list_of([integer(label) for label in labels])
+    pickle.text(b"coarse_labels").list_of([integer(label) for label in coarse])
+    pickle.text(b"data").array(pixels, b"numpy.core.multiarray")
+    return pickle.end_dict()
+
+
+def meta_100_bytes(classes: Sequence[str] = CLASSES_100) -> bytes:
+    """CIFAR-100's file `meta`, of official content by default."""
+    pickle = Pickle()
+    pickle.begin_dict()
+    pickle.text(b"fine_label_names").list_of([name.encode() for name in classes], memoized=True)
+    pickle.text(b"coarse_label_names").list_of([name.encode() for name in _COARSE_100.split()], memoized=True)
     return pickle.end_dict()
 
 

@@ -18,5 +18,5 @@ def drawn() -> None:
 def _draw_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training the small nets of the tests."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(training, "finish", lambda *arguments: None)
+        monkeypatch.setattr(training, "finish", lambda *arguments, **options: None)
         monkeypatch.setattr(training, "report", lambda run, **options: run.path / "report.html")

@@ -23,6 +23,10 @@ class Listener(Observer):
     def __init__(self) -> None:
         self.messages: list[str] = []
 
+    def on_start(self, *arguments: object) -> None:
+        """Forget what was said before the training."""
+        self.messages.clear()
+
     def on_message(self, text: str) -> None:
         self.messages.append(text)
 
@@ -72,7 +76,9 @@ def test_an_interrupt_while_the_report_is_written(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pictures.reporting, "write_report", interrupted)
-    with pytest.raises(Stopped, match=r"run: the training has ended; interrupted .*onecycle report .*run$") as stopped:
+    with pytest.raises(
+        Stopped, match=r"run: the training has ended; interrupted .*onecycle train --resume .*run$"
+    ) as stopped:
         train(tmp_path / "run")
     assert stopped.value.exit_code == 130 and Run.open(tmp_path / "run").summary["epochs"] == 2
 

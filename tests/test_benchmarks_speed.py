@@ -173,24 +173,7 @@ def tiny(folder: Path, name: str = "fast_tiny") -> Path:
     return path
 
 
-# --- spread and counts -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("values", [[0.94, 0.93], [1.0, 2.0, 4.0], [3.0, 1.0, 4.0, 1.0, 5.0], list(range(50))])
-def test_the_interval_is_scipys(values, monkeypatch):
-    found = script("measuring.spread", monkeypatch).spread(values)
-
-    low, high = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
-    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
-    assert (found.n, found.mean, found.deviation) == pytest.approx(
-        (len(values), np.mean(values), np.std(values, ddof=1))
-    )
-
-
-def test_one_value_has_no_interval(monkeypatch):
-    found = script("measuring.spread", monkeypatch).spread([2.0])
-
-    assert (found.n, found.mean, found.deviation, found.low, found.high) == (1, 2.0, None, None, None)
+# --- counts -----------------------------------------------------------------------------------------------------
 
 
 def conv_gflop(inputs: int, outputs: int, size: int, side: int, passes: int) -> float:

@@ -28,11 +28,12 @@ from cifar_files import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onecycle.data import batch_pickle, cifar
+from onecycle.data import batch_pickle, cifar, cifar_source, tar_stream
 from onecycle.data.batch_pickle import BatchFormatError, read_batch_pickle
-from onecycle.data.cifar import OFFICIAL, cifar10
+from onecycle.data.cifar import cifar10
 from onecycle.errors import UserError
 
+OFFICIAL = cifar.LAYOUT.files
 OFFICIAL_DATA = os.environ.get("ONECYCLE_DATA", "")
 with_official_data = pytest.mark.skipif(not OFFICIAL_DATA, reason="ONECYCLE_DATA does not say where CIFAR-10 is")
 
@@ -137,7 +138,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
 def test_files_that_are_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_cifar10(tmp_path)
     with (folder / "test_batch").open("wb") as file:
-        file.truncate(cifar.MAX_FILE_BYTES + 1)
+        file.truncate(cifar.LAYOUT.max_file_bytes + 1)
     assert failure(lambda: cifar10(data_dir=tmp_path)).startswith(f"{folder / 'test_batch'}: larger than")
 
 
@@ -180,7 +181,7 @@ def test_members_under_other_names_are_not_taken(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar._Limited, "left", 100_000)
+    monkeypatch.setattr(tar_stream, "MAX_UNPACKED_BYTES", 100_000)
     archive = write_archive(tmp_path / "cifar-10-python.tar.gz", {f"{FOLDER}/other": bytes(2_000_000)})
     message = failure(lambda: cifar10(data_dir=tmp_path))
     assert message.startswith(f"{archive}: damaged (more than")
@@ -486,5 +487,5 @@ def test_the_test_files_are_written_as_the_official_ones() -> None:
 
 
 def official(name: str) -> bytes:
-    files = cifar._find(Path(OFFICIAL_DATA), None)
+    files = cifar_source.find(cifar.LAYOUT, Path(OFFICIAL_DATA), None)
     return files[name].read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -45,9 +46,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert call(*arguments) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err
-    assert all(line.startswith("onecycle: error: ") for line in said.err.splitlines()), said.err
     assert "Traceback" not in said.err
-    return said.err
+    lines = [line for line in said.err.splitlines() if not re.match("onecycle: (?!error: )", line)]  # but for advice
+    assert lines and all(line.startswith("onecycle: error: ") for line in lines), said.err
+    return "".join(f"{line}\n" for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +65,8 @@ def test_train_writes_a_run_and_says_what(tmp_path: Path, capsys: pytest.Capture
     assert call("train", "digits", "--seed", "3", "--out", str(out), *TINY) == 0
     said = capsys.readouterr()
     assert "of 360 test images" in said.out and f"{out}/summary.json" in said.out
-    header, *lines = [line for line in said.err.splitlines() if line.strip() and not re.search("step|pictures", line)][
-        1:
-    ]
+    lines = [line for line in said.err.splitlines() if line.strip() and not re.search("step|pictures|^onecycle:", line)]
+    header, *lines = lines[1:]
     assert " ".join(header.split()) == "epoch lr train loss train acc test loss test acc images/s time left"
     assert len(lines) == 2 and lines[0].split()[0] == "1"
     run = Run.open(out)
@@ -105,26 +106,6 @@ def test_a_signal_saves_and_resume_ends_the_run(tmp_path: Path, number: signal.S
     resumed = subprocess.run([*command, "--resume", str(out)], capture_output=True, text=True, env=environment)
     assert resumed.returncode == 0, resumed.stderr
     assert [row["step"] for row in read_csv(out / "steps.csv")] == [str(step) for step in range(1, 17)]
-
-
-def test_a_killed_training_leaves_only_whole_files_and_goes_on(tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "onecycle", "train"]
-    tiny = [*TINY, "--set", "checkpoint.every_seconds=0.001"]
-    whole = tmp_path / "whole"
-    subprocess.run([*command, "digits", "--out", str(whole), *tiny], check=True, capture_output=True, env=environment)
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [*command, "digits", "--out", str(out), *tiny], stderr=subprocess.DEVNULL, env=environment
-    )
-    deadline = time.monotonic() + 60
-    while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    resumed = subprocess.run([*command, "--resume", str(out)], capture_output=True, text=True, env=environment)
-    assert resumed.returncode == 0, resumed.stderr
-    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -278,6 +259,54 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert "ending that says the format" in refused(
         capsys, "data", "preview", "digits", "--out", str(tmp_path / "p.xyz")
     )
-    assert "not enough memory" in refused(
-        capsys, "models", "summary", "custom_resnet", "--batch-size", "10000000000000"
-    )
+
+
+def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "names", lambda kind, error=error: (_ for _ in ()).throw(error))
+            (line,) = refused(capsys, "recipes").splitlines()
+        assert "not enough memory" in line
+
+
+def test_a_net_is_summarised_without_its_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    largest = ["--image-size", "65536", "--batch-size", "1000000", "--num-classes", "1000000"]
+    assert call("models", "summary", "compact", *largest) == 0
+    assert "[1000000, 32, 65536, 65536]" in capsys.readouterr().out
+    assert "65536" in refused(capsys, "models", "summary", "compact", "--image-size", "9" * 30)
+
+
+def test_names_of_any_bytes_are_printed_and_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a\nb", "\x1b[31m", "\udcff", "a\0b"):
+        for arguments in (["train", name], ["train", "--resume", name], ["train", "digits", "--out", f"{name}/a\0b"]):
+            (line,) = refused(capsys, *arguments).splitlines()
+            assert line.isprintable()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert call("recipes", "show", "digits", "--set", "name=größer") == 0
+    picture = "\udcff.png"
+    assert call("data", "preview", "digits", "--out", picture, "--samples", "1", "--epochs", "1") == 0
+    assert (tmp_path / picture).exists()
+
+
+@pytest.mark.parametrize("net, images", [("compact", 41), ("custom_resnet", 41)])
+def test_a_last_batch_of_one_image_that_cannot_train_is_refused_before(
+    net: str, images: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [
+        *TINY,
+        "--set",
+        f"data.train_limit={images}",
+        "--set",
+        f"model={{name: {net}}}",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    small = ["--set", "data.image_size=8", "--set", "augment.cutout=0"]
+    said = refused(capsys, "train", "digits", *tiny, *small)
+    assert "a batch of one image of 8 pixels a side, as data.batch_size 20 gives" in said
+    assert not (tmp_path / "run").exists()
+    if net == "compact":
+        assert call("train", "digits", *tiny, *small, "--set", "data.drop_last=true") == 0

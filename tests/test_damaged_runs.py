@@ -26,17 +26,34 @@ def run(tmp_path: Path) -> Run:
     [
         ("environment.json", '{"resumed": [1]}', "damaged; it is not what was written"),
         ("environment.json", '{"argv": 3}', "damaged; it is not what was written"),
+        ("metrics.csv", "a,b\n1,2\n", "damaged; it is not what was written"),
+        ("steps.csv", "a,b\n1,2\n", "damaged; it is not what was written"),
+        ("summary.json", "{}", "damaged; it has no epochs, steps, .*, device, test"),
+        ("summary.json", "[]", "damaged; it is not what was written"),
+        ("model.json", "[]", "damaged; it is not what was written"),
+        ("predictions.npz", "no archive", "damaged; it is not what was written"),
+    ],
+)
+def test_a_damaged_file_is_named_once(run: Run, name: str, content: str, reason: str) -> None:
+    named_once(run, name, content, reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
         ("metrics.csv", "a,b\n1,2\n", "damaged; a row has no epoch, train_loss, train_accuracy"),
         ("steps.csv", "a,b\n1,2\n", "damaged; a row has no step, epoch, lr, loss, elapsed_s"),
         ("steps.csv", f"{STEPS}1,1,nan,inf,3\n", "damaged; a row has no lr, loss"),
         ("steps.csv", f"{STEPS}1,x,0.1,2,3\n", "damaged; a value is no number"),
-        ("summary.json", "{}", "damaged; it has no epochs, steps, .*, device, test"),
-        ("summary.json", "[]", "damaged; it is not what was written"),
-        ("model.json", "[]", "damaged; it is not what was written"),
-        ("predictions.npz", "no archive", "cannot be read, or is damaged"),
+        ("predictions.npz", "no archive", "damaged; not readable as arrays"),  # as of a training that is about to end
     ],
 )
-def test_a_damaged_file_is_named_once(run: Run, name: str, content: str, reason: str) -> None:
+def test_a_damaged_file_of_a_training_under_way(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    path = begun(tmp_path / "run", steps=5).path
+    named_once(Run(path), name, content, reason)
+
+
+def named_once(run: Run, name: str, content: str, reason: str) -> None:
     (run.path / name).write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=f"^{run.path / name}: {reason}") as refusal:
         report(run, None)
@@ -65,7 +82,7 @@ def test_a_folder_without_a_training_says_how_to_start_one(tmp_path: Path, capsy
     api.find_lr(small.small_recipe(), model=small.net(), data=small.dataset(), out=path, sweeps=1, steps=20)
     for command in ("evaluate", "explain"):
         said = refused(capsys, command, str(path))
-        assert said.endswith(f"no training has begun here; start it with: onecycle train {path / 'recipe.yaml'}\n")
+        assert said.endswith(f"no training has begun here; begin it with: onecycle train --resume {path}\n")
 
 
 def test_values_that_are_not_finite_are_left_out_of_the_curves(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_predictions_that_are_missing_or_damaged(run: Run, content: bytes | None
     path = run.path / "predictions.npz"
     if content is not None:
         path.write_bytes(content)
-    said = r"no training has begun here" if content is None else r"predictions\.npz: cannot be read, or is damaged"
+    said = r"no training has begun here" if content is None else r"predictions\.npz: damaged; not readable as arrays"
     with pytest.raises(UserError, match=said) as raised:
         run.predictions()
     assert len(raised.value.problems) == 1

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_server import Server, serving
 
+from onecycle.data import connection
 from onecycle.data.fetch import CIFAR10, Archive, data_folder, fetch
 from onecycle.errors import UserError
 
@@ -26,148 +26,12 @@ ARCHIVE = Archive(
 )
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Behaves, or misbehaves, as the first part of the path says."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        behaviour = self.path.split("/")[1]
-        self.server.requests.append((behaviour, self.headers.get("Range")))
-        getattr(self, behaviour)()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def start(self) -> int:
-        asked = self.headers.get("Range")
-        return int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-
-    def answer(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
-        self.send_response(status)
-        if length != -1:
-            self.send_header("Content-Length", str(len(content) if length is None else length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def part(self, start: int, end: int = len(CONTENT)) -> None:
-        """Bytes `start` to `end`, announced as all from `start` on."""
-        if start == 0:
-            self.answer(CONTENT[:end], length=len(CONTENT))
-        else:
-            place = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-            self.answer(CONTENT[start:end], 206, len(CONTENT) - start, Content_Range=place)
-
-    def good(self) -> None:
-        self.part(self.start())
-
-    def slow(self) -> None:
-        self.server.closing.wait(0.3)
-        self.part(self.start())
-
-    def cuts(self) -> None:
-        self.part(self.start(), self.start() + 150_000)
-
-    def stalls(self) -> None:
-        self.part(self.start(), HALF)
-        self.server.closing.wait(10)
-
-    def silent(self) -> None:
-        self.server.closing.wait(10)
-
-    def without_range(self) -> None:
-        self.answer(CONTENT)
-
-    def without_length(self) -> None:
-        self.answer(CONTENT, length=-1)
-
-    def wrong_range(self) -> None:
-        if self.start():
-            self.answer(CONTENT[5:], 206, Content_Range=f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}")
-        else:
-            self.answer(CONTENT)
-
-    def no_such_range(self) -> None:
-        if self.start():
-            self.answer(b"", 416, Content_Range=f"bytes */{len(CONTENT)}")
-        else:
-            self.answer(CONTENT)
-
-    def unasked_part(self) -> None:
-        self.answer(CONTENT[5:], 206, Content_Range=f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}")
-
-    def missing(self) -> None:
-        self.answer(b"<html>no", 404)
-
-    def broken(self) -> None:
-        self.answer(b"<html>sorry", 500)
-
-    def nothing(self) -> None:
-        self.answer(b"", 204)
-
-    def no_http(self) -> None:
-        self.wfile.write(b"220 ftp ready\r\n")
-
-    def loops(self) -> None:
-        self.answer(b"", 302, Location=f"/loops/{len(self.server.requests)}")
-
-    def moved(self) -> None:
-        self.answer(b"", 301, Location="/good/here")
-
-    def to_file(self) -> None:
-        self.answer(b"", 302, Location="file:///etc/passwd")
-
-    def to_ftp(self) -> None:
-        self.answer(b"", 302, Location="ftp://example.org/a")
-
-    def other(self) -> None:
-        self.answer(CONTENT[:-1] + b"x")
-
-    def login(self) -> None:
-        self.answer(b"<html>please log in</html>")
-
-    def long(self) -> None:
-        self.answer(CONTENT + b"more")
-
-    def endless(self) -> None:
-        self.answer(b"", length=-1)
-        while not self.server.closing.is_set():
-            try:
-                self.wfile.write(bytes(65536))
-            except OSError:
-                return
-            self.server.sent += 65536
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, str | None]] = []
-        self.closing = threading.Event()
-        self.sent = 0
-
-    def url(self, behaviour: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{behaviour}/small.tar.gz"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: clients that hang up are part of the tests."""
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("ONECYCLE_MIRROR", raising=False)
     monkeypatch.setenv("no_proxy", "*")
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(CONTENT) as server:
         yield server
-        server.closing.set()
-        server.shutdown()
-        thread.join()
 
 
 def get(server: Server, target: Path, *behaviours: str, timeout_s: float = 5) -> Path:
@@ -301,6 +165,8 @@ REASONS = {
     "unasked_part": "sent a part where the whole was asked for",
     "silent": "silent for 0.2 s",
     "stalls": "silent for 0.2 s",
+    "refuses_all_ranges": "refused a range that was not asked for (416)",
+    "hangs_up": "Remote end closed connection without response",
 }
 
 
@@ -346,6 +212,15 @@ def test_a_bad_mirror_does_not_lose_what_came(server: Server, tmp_path: Path) ->
 )
 def test_addresses_that_are_none(server: Server, tmp_path: Path, address: str) -> None:
     assert fetch(ARCHIVE, tmp_path, mirrors=[address, server.url("good")], timeout_s=1).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("behaviour", ["drips", "drips_headers"])
+def test_a_server_that_drips_is_left(
+    server: Server, tmp_path: Path, behaviour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onecycle.data.fetch._TRIES_PER_MIRROR", 1)
+    message = failure(server, tmp_path, behaviour, timeout_s=0.5)
+    assert f"slower than {connection.LEAST_BYTES_PER_SECOND} bytes/s" in message
 
 
 def test_passwords_are_not_shown(tmp_path: Path) -> None:

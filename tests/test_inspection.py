@@ -82,7 +82,7 @@ def test_the_trained_net_gives_the_stored_logits_and_is_no_copy_of_the_one_hande
 def test_weights_that_are_missing_or_damaged(own: Run, tmp_path: Path) -> None:
     run = Run.open(shutil.copytree(own.path, tmp_path / "run"))
     (run.path / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(UserError, match=r"model\.safetensors: cannot be read, or is damaged"):
+    with pytest.raises(UserError, match=r"model\.safetensors: damaged; it is not what was written"):
         run.weights()
     (run.path / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.safetensors: no such file"):

@@ -529,3 +529,16 @@ def broken_torchvision(folder: Path) -> None:
     (folder / "torchvision" / "__init__.py").write_text(
         'raise RuntimeError("operator torchvision::nms does not exist")'
     )
+
+
+def test_the_classes_are_weighed_as_in_our_own_loop(tmp_path: Path) -> None:
+    few = dataset()
+    data = Dataset(few.train.subset(np.flatnonzero((few.train.labels != 0) | (np.arange(200) < 40))), few.test)
+    wanted = small_recipe(**{"loss.class_weights": "balanced", "schedule.epochs": 2, "precision": "fp32"})
+    run = onecycle.train(wanted, model=net(), data=data, out=tmp_path / "run", observer=Observer())
+    lit = LitClassifier(wanted, model=net())
+    trainer_for(tmp_path, max_epochs=2).fit(lit, datamodule=ImageDataModule(wanted, data=data))
+    assert_same_weights(dict(lit.net.state_dict()), weights(run))
+    own = DataLoader(TensorDataset(torch.zeros(8, 3, 32, 32), torch.zeros(8).long()), batch_size=4)
+    with pytest.raises(UserError, match="class_weights balanced counts the images of an ImageDataModule"):
+        trainer_for(tmp_path, max_epochs=2).fit(LitClassifier(wanted, model=net()), own, own)

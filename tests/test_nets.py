@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onecycle import registry
 from onecycle.errors import UserError
 from onecycle.models import compact, custom_resnet
 from onecycle.models.compact import Conv
@@ -299,6 +300,15 @@ def test_inverted_residuals_widen_are_depthwise_and_end_without_relu() -> None:
         with torch.no_grad():
             torch.testing.assert_close(residual(x), before + nn.Sequential(*residual)(x))
         assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("name", registry.names("model"))
+def test_every_net_takes_images_of_the_usual_sides(name: str) -> None:
+    net = registry.load("model", name)(2).eval()
+    with torch.no_grad():
+        for size in (32, 48, 64, 96, 128):
+            logits = net(images(1, size))
+            assert logits.shape == (1, 2) and logits.isfinite().all()
 
 
 def test_a_convs_size_is_kept_but_for_its_stride() -> None:

@@ -59,7 +59,7 @@ def test_the_notebook_runs(execute: ModuleType, tmp_path: Path, monkeypatch: pyt
     assert "TRAIN_LIMIT = 80  # train on" in notebook.cells[1].source
     assert_whole(notebook)
     (table,) = [cell for cell in notebook.cells if cell.source.startswith("run = onecycle.train")]
-    assert len(table.outputs[0]["data"]["text/plain"].splitlines()) == 4  # a title, a header, two epochs
+    assert len(table.outputs[0]["data"]["text/plain"].splitlines()) == 7  # title, header, two epochs, three of advice
     assert (next((tmp_path / "runs").iterdir()) / "summary.json").exists()
 
 

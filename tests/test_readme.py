@@ -11,7 +11,11 @@ from small import images, net
 from onecycle import cli, registry
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = {"train", "find-lr", "evaluate", "explain", "report", "compare", "recipes", "models", "data"}
+COMMANDS = {"train", "find-lr", "evaluate", "explain", "report", "compare", "recipes", "models", "data"} | {
+    "predict",
+    "export",
+    "serve",
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

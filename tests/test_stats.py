@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from onecycle.stats import mcnemar, paired_difference_interval, wilson_interval
+from onecycle.stats import mcnemar, paired_difference_interval, spread, wilson_interval
 
 counts = st.tuples(st.integers(0, 3000), st.integers(0, 3000))
 
@@ -83,3 +83,18 @@ def test_the_paired_interval_holds_the_truth_as_often_as_it_says(only: tuple[flo
     covered = chances[likely][(low <= truth) & (truth <= high)].sum()
     few = n * sum(only) < 8  # images that tell the nets apart: so few make it wider than need be
     assert 0.945 < covered < (1 if few else 0.98)
+
+
+@pytest.mark.parametrize("values", [[0.94, 0.93], [1.0, 2.0, 4.0], [3.0, 1.0, 4.0, 1.0, 5.0], list(range(50))])
+def test_the_interval_of_a_mean_is_that_of_scipy(values: list[float]) -> None:
+    found = spread(values)
+    low, high = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+    assert (found.n, found.mean, found.deviation) == pytest.approx(
+        (len(values), np.mean(values), np.std(values, ddof=1))
+    )
+
+
+def test_one_value_has_no_interval() -> None:
+    found = spread([2.0])
+    assert (found.n, found.mean, found.deviation, found.low, found.high) == (1, 2.0, None, None, None)

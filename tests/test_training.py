@@ -27,6 +27,7 @@ from onecycle import (
     evaluator,
     randomness,
     registry,
+    schedule,
     training,
 )
 from onecycle.data import Augmentation, Loader
@@ -338,7 +339,10 @@ def test_a_run_that_has_ended_is_left_as_it_is(tmp_path: Path) -> None:
     assert (run.path / "summary.json").read_bytes() == before
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_a_lower_rate_saves_it(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_run_and_a_lower_rate_saves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "MOST_RATE", 1e38)
     folder = tmp_path / "run"
     explodes = {"schedule": {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.01], [1.4, 0.01], [1.5, 1e30]]}}
     with pytest.raises(TrainingFailed, match=r"step 8 of 12, learning rate 1e\+30.*--resume") as failed:
@@ -357,9 +361,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_a_lower_rate_saves_it(tmp_pa
     ]
 
 
-def test_a_run_whose_numbers_went_wrong_at_once_has_no_checkpoint(tmp_path: Path) -> None:
+def test_a_run_whose_numbers_went_wrong_at_once_has_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "MOST_RATE", 1e38)
     folder = tmp_path / "run"
-    with pytest.raises(TrainingFailed, match="start anew"):
+    with pytest.raises(TrainingFailed, match="there is no checkpoint yet, begin anew with a lower rate"):
         run_small(folder, **{"schedule.lr_max": 1e30})
     assert not Run.open(folder).checkpoints.paths()
 

@@ -11,7 +11,6 @@ import torch
 
 import onecycle
 from onecycle.data import Dataset
-from onecycle.preparation import load_data
 
 from .airbench import SOURCES, Peer
 from .held_out import held_out_data
@@ -71,7 +70,7 @@ def peers(arguments: argparse.Namespace, data: Dataset, device: torch.device, **
 
 def cifar10_data(*, held_out: bool, images: int | None = None) -> Dataset:
     """CIFAR-10, or its training set in the two parts on which choices are made; `images` of each at most."""
-    data = held_out_data() if held_out else load_data(onecycle.recipe("custom_resnet"))
+    data = held_out_data() if held_out else onecycle.data.cifar10()
     if images is None:
         return data
     first = [one.subset(np.arange(min(images, len(one)))) for one in data]

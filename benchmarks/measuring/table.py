@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,10 @@ ROWS = (
 CAPTION = "median (least to most), a ratio's over the rounds; bar and aim are meant for the ratio where there is one"
 
 
-def results(samples: Samples) -> list[dict[str, Any]]:
+def results(samples: Samples, rows: Sequence[Row] = ROWS) -> list[dict[str, Any]]:
     """The rows that have samples, as they go into the CSV."""
     table = []
-    for row in ROWS:
+    for row in rows:
         if not samples.get(row.name):
             continue
         values = list(itertools.chain.from_iterable(samples[row.name]))
@@ -83,14 +84,14 @@ def compared(rounds: list[list[float]], others: list[list[float]]) -> dict[str, 
     return {"ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
 
 
-def rendered(table: list[dict[str, Any]], title: str) -> Table:
+def rendered(table: list[dict[str, Any]], title: str, rows: Sequence[Row] = ROWS) -> Table:
     """The same for people."""
     shown = Table(title=title, caption=CAPTION)
     for column in ("", "value", "unit", "n", "ratio", "bar", "aim", "reached"):
         shown.add_column(column, justify="left" if column in ("", "unit", "reached") else "right")
-    rows = {row.name: row for row in ROWS}
+    named = {row.name: row for row in rows}
     for line in table:
-        row = rows[line["name"]]
+        row = named[line["name"]]
         spread = f" ({_short(line['min'])} to {_short(line['max'])})" if line["n"] > 1 else ""
         ratio = "" if line["ratio"] is None else _ratio(line)
         limits = [_short(limit) if limit else "" for limit in (row.bar, row.aim)]

@@ -12,11 +12,11 @@ import torch
 from onecycle import Stopped, UserError
 from onecycle.files import read_json, write_json
 from onecycle.hardware import device_name
+from onecycle.stats import Spread, spread
 
 from .airbench import SOURCES
 from .rates import matrix_rate
 from .sides import Side, differing
-from .spread import Spread, spread
 
 RUN_COLUMNS = (
     "side",

@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import data, evaluation, explanation, lr_range, models, plots
     from .api import (
+        CrossValidation,
         Explanation,
         Run,
         compare,
+        cross_validate,
         describe_data,
         evaluate,
         explain,
+        export,
         fetch,
         find_lr,
         load,
+        predict,
         preview,
         report,
         resume,
+        resume_folds,
         summarize_net,
         train,
     )
@@ -30,7 +35,9 @@ if TYPE_CHECKING:
     from .data import Dataset, ImageSet
     from .errors import OnecycleError, Stopped, TrainingFailed, UserError
     from .evaluation import Evaluation
+    from .exporting import Export
     from .observer import Observer, Observers, Progress
+    from .prediction import Predictions
     from .progress import NotebookObserver, TerminalObserver
     from .recipes import Recipe, recipe
     from .registry import names, register
@@ -39,14 +46,17 @@ __version__ = "0.1.0"
 
 _HOME_OF = {
     "Comparison": "comparison",
+    "CrossValidation": "api",
     "Dataset": "data",
     "Evaluation": "evaluation",
     "Explanation": "api",
+    "Export": "exporting",
     "ImageSet": "data",
     "NotebookObserver": "progress",
     "Observer": "observer",
     "Observers": "observer",
     "OnecycleError": "errors",
+    "Predictions": "prediction",
     "Progress": "observer",
     "Recipe": "recipes",
     "Run": "api",
@@ -55,32 +65,39 @@ _HOME_OF = {
     "TrainingFailed": "errors",
     "UserError": "errors",
     "compare": "api",
+    "cross_validate": "api",
     "describe_data": "api",
     "evaluate": "api",
     "explain": "api",
+    "export": "api",
     "fetch": "api",
     "find_lr": "api",
     "load": "api",
     "names": "registry",
+    "predict": "api",
     "preview": "api",
     "recipe": "recipes",
     "register": "registry",
     "report": "api",
     "resume": "api",
+    "resume_folds": "api",
     "summarize_net": "api",
     "train": "api",
 }
 _MODULES = ("data", "evaluation", "explanation", "lr_range", "models", "plots")
 __all__ = [
     "Comparison",
+    "CrossValidation",
     "Dataset",
     "Evaluation",
     "Explanation",
+    "Export",
     "ImageSet",
     "NotebookObserver",
     "Observer",
     "Observers",
     "OnecycleError",
+    "Predictions",
     "Progress",
     "Recipe",
     "Run",
@@ -89,12 +106,14 @@ __all__ = [
     "TrainingFailed",
     "UserError",
     "compare",
+    "cross_validate",
     "data",
     "describe_data",
     "evaluate",
     "evaluation",
     "explain",
     "explanation",
+    "export",
     "fetch",
     "find_lr",
     "load",
@@ -102,11 +121,13 @@ __all__ = [
     "models",
     "names",
     "plots",
+    "predict",
     "preview",
     "recipe",
     "register",
     "report",
     "resume",
+    "resume_folds",
     "summarize_net",
     "train",
 ]

@@ -21,6 +21,7 @@ from .files import disk_errors, write_bytes
 
 KEPT = 2  # checkpoints of a run: the newest, and one to fall back to
 _FORMAT = "onecycle-state-1"
+_HEADER_BYTES = 10_000_000  # at most: about 100,000 tensors; a million names alone take a minute to be taken in
 
 
 class Damaged(UserError):
@@ -38,6 +39,8 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Read a state back, on the CPU. Raises `Damaged` naming the file where it is not whole or not of this kind."""
     try:
+        with path.open("rb") as opened:
+            check_header(opened.read(8))
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
@@ -45,14 +48,30 @@ def load_state(path: Path) -> dict[str, Any]:
             raise Damaged(f"{path}: not a checkpoint of this version; format {_FORMAT} is needed")
         if metadata["sha256"] != _digest(metadata["state"], tensors):
             raise Damaged(f"{path}: damaged; its content does not match the digest written with it")
-        state: dict[str, Any] = _unpack(json.loads(metadata["state"]), tensors)
+        state = _unpack(json.loads(metadata["state"]), tensors)
+        if not isinstance(state, dict):
+            raise Damaged(f"{path}: damaged; it holds a {type(state).__name__} where a state is needed")
     except FileNotFoundError:
         raise Damaged(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # nested too deep: the last
         if isinstance(error, Damaged):
             raise
         raise Damaged(f"{path}: damaged; not readable as a checkpoint ({error})") from None
     return state
+
+
+def check_header(content: bytes) -> None:
+    """Raise ValueError where a safetensors file, which begins with its header's length, has too long a header."""
+    length = int.from_bytes(content[:8], "little")
+    if length > _HEADER_BYTES:
+        raise ValueError(f"its header is of {length:,} bytes; at most {_HEADER_BYTES:,}")
 
 
 class CheckpointFolder:

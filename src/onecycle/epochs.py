@@ -12,8 +12,9 @@ Value = TypeVar("Value")
 
 
 def in_force(pairs: Sequence[tuple[int, Value]], epoch: int, before: Value) -> Value:
-    """The value of an epoch, given pairs of an epoch and the value from there on; `before` the first of them."""
-    return next((value for start, value in reversed(pairs) if start <= epoch), before)
+    """The value of an epoch, given ascending pairs of an epoch and the value from there on; `before` the first."""
+    after = bisect_right(pairs, epoch, key=lambda pair: pair[0])
+    return pairs[after - 1][1] if after else before
 
 
 class Epochs:

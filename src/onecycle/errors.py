@@ -19,7 +19,7 @@ class UserError(OnecycleError, ValueError):
     exit_code = 2
 
     def __init__(self, *problems: str) -> None:
-        self.problems = tuple(" ".join(problem.splitlines()) for problem in problems)
+        self.problems = tuple(map(one_line, problems))
         super().__init__("\n".join(self.problems))
 
 
@@ -38,10 +38,31 @@ class Stopped(OnecycleError):
         self.exit_code = 128 + signal_number
 
 
+def one_line(text: str, most: int = 1500) -> str:
+    """The text in a line of its own: breaks become spaces, what a terminal would obey or cannot show is escaped.
+
+    Of more than `most` characters the middle is left out.
+    """
+    joined = " ".join(text.splitlines())
+    if len(joined) > most:
+        joined = f"{joined[: most // 2]} ... {joined[-most // 2 :]}"
+    return joined if joined.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in joined)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value in a message, of at most so many characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python will print
+        text = "that number"
+    return text if len(text) < most else text[: most - 3] + "..."
+
+
 def suggestion(value: object, allowed: Iterable[str]) -> str:
     """The clause that ends an error on a wrong name: the nearest allowed name, or all of them where none is near."""
     names = list(allowed)
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    text = value if isinstance(value, str) else shown(value)
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"allowed: {', '.join(names)}" if names else "none is allowed here"

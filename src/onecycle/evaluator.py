@@ -17,7 +17,10 @@ from .recipes import Recipe
 
 
 class Evaluator:
-    """Predicts the held-out part and the test set of a recipe; `on_batch`, called after each batch, may end it."""
+    """Predicts the held-out part and the test set of a recipe; `on_batch`, called after each batch, may end it.
+
+    Raises FloatingPointError where logits come out as no finite numbers.
+    """
 
     def __init__(self, recipe: Recipe, sets: Sets, device: torch.device, on_batch: Callable[[], None]) -> None:
         self._recipe, self._sets, self._device, self._on_batch = recipe, sets, device, on_batch
@@ -26,8 +29,8 @@ class Evaluator:
     def columns(self, net: nn.Module, *, due: bool) -> dict[str, float | None]:
         """Loss and accuracy on each set for a row of metrics.csv; None where no evaluation is due."""
         found: dict[str, float | None] = {}
-        self._test = self._predict(net, self._sets.test) if due else None
-        val = self._predict(net, self._sets.val) if due and self._sets.val else None
+        self._test = self._predict(net, self._sets.test, "test set") if due else None
+        val = self._predict(net, self._sets.val, "held-out part") if due and self._sets.val else None
         for name, one_set, predicted in (("test", self._sets.test, self._test), ("val", self._sets.val, val)):
             if one_set is not None:
                 labels = torch.from_numpy(one_set.labels)
@@ -41,7 +44,7 @@ class Evaluator:
         What the last epoch predicted is not predicted again.
         """
         recipe, images = self._recipe, self._sets.test
-        logits_nk, plain_seconds = self._test or self._predict(net, images)
+        logits_nk, plain_seconds = self._test or self._predict(net, images, "test set")
         labels = torch.from_numpy(images.labels)
         result: dict[str, Any] = {
             "accuracy": accuracy(logits_nk, labels),
@@ -59,16 +62,23 @@ class Evaluator:
                     share=recipe.tta_share,
                     on_batch=self._on_batch,
                 )
+            _check_finite(augmented, "test set")
             result["accuracy_tta"] = accuracy(augmented, labels)
             # With the plain pass, as without its logits nothing is known to be unsure.
             result["tta_seconds"] = round(plain_seconds + time.perf_counter() - begin, 3)
         return logits_nk, result
 
-    def _predict(self, net: nn.Module, images: ImageSet) -> tuple[Tensor, float]:
+    def _predict(self, net: nn.Module, images: ImageSet, name: str) -> tuple[Tensor, float]:
         begin = time.perf_counter()
         with autocast(self._recipe.precision, self._device):
             logits_nk = predict_logits(net, self._batches(images), on_batch=self._on_batch)
+        _check_finite(logits_nk, name)
         return logits_nk, time.perf_counter() - begin
 
     def _batches(self, images: ImageSet) -> Loader:
         return build_loader(self._recipe, images, self._device, train=False)
+
+
+def _check_finite(logits_nk: Tensor, name: str) -> None:
+    if not logits_nk.isfinite().all():
+        raise FloatingPointError(f"the logits of the {name} are not finite")

@@ -15,11 +15,14 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+
+LEFT_OVER_SECONDS = 60  # the age at which a temporary file is nobody's; writing one takes seconds
 
 
 @contextlib.contextmanager
@@ -64,7 +67,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error})") from None
 
 
@@ -88,10 +91,18 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     No file is no rows. Raises UserError naming the file where it holds something else than such a table.
     """
     try:
-        header, *rows = _csv_rows(path.read_bytes()) or [[]]
+        return parse_csv(path.read_bytes(), path)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise UserError(f"{path}: not readable as CSV ({error.strerror})") from None
+
+
+def parse_csv(content: bytes, path: Path) -> list[dict[str, str]]:
+    """As `read_csv`, of content that was read from `path`."""
+    try:
+        header, *rows = _csv_rows(content) or [[]]
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: not readable as CSV ({error})") from None
     for row in rows:
         if len(row) != len(header):
@@ -136,6 +147,14 @@ def disk_errors(target: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(f"{target}: the disk is full; what was saved before stands, make room and go on") from error
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove the temporary files in a folder that a killed process left; not those so young that they may be in use."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > LEFT_OVER_SECONDS:
+                path.unlink()
 
 
 def sync(path: Path) -> None:

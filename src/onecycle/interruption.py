@@ -12,6 +12,10 @@ from types import FrameType
 from .errors import Stopped
 
 
+class Terminated(BaseException):
+    """SIGTERM where no loop waits for a whole state."""
+
+
 class Stop:
     """Remembers a signal until the loop comes to a place where its state is whole."""
 
@@ -20,12 +24,16 @@ class Stop:
     def check(self) -> None:
         """Raise Stopped where a signal came."""
         if self.signal_number is not None:
-            raise Stopped("stopped", self.signal_number)
+            number, self.signal_number = self.signal_number, None
+            raise Stopped("stopped", number)
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask the loop to save and leave; a second one of the same kind acts as without us."""
+    """SIGINT and SIGTERM ask the loop to save and leave; a second one of the same kind acts as without us.
+
+    So does one that the loop no longer answered.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Python delivers signals to the main thread alone
@@ -34,9 +42,10 @@ def stop_on_signals() -> Iterator[Stop]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.signal_number = number
-        # Not print: the signal may have come in the midst of one.
-        os.write(2, b"\nonecycle: stopping after this step and saving; once more ends it at once, unsaved\n")
         signal.signal(number, before[number])
+        with contextlib.suppress(OSError):  # nobody may be there to read it
+            # Not print: the signal may have come in the midst of one.
+            os.write(2, b"\nonecycle: stopping after this step and saving; once more ends it at once, unsaved\n")
 
     for number in before:
         signal.signal(number, ask)
@@ -45,3 +54,22 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if stop.signal_number is not None:
+        signal.raise_signal(stop.signal_number)
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM raises Terminated, as SIGINT raises KeyboardInterrupt: what is open is closed, and a line can be said."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import registry
-from .data import Augmentation, Dataset, ImageSet, Loader, stratified_split
+from .data import Augmentation, Dataset, ImageSet, Loader, OwnImages, own_images, stratified_split
+from .epochs import in_force
 from .errors import UserError
+from .fine_tuning import earlier_statistics
+from .folds import folds_of, limited
 from .hardware import AUTOCAST_DTYPES, resolve_precision
-from .recipes import OWN, Component, Recipe, checked, recipe
+from .progress import step_progress
+from .recipes import OWN, Component, Recipe, checked, place_of, recipe
 from .run import Run
 from .schedule import Schedule, momentum_at, provisional, rates_to_find
 
@@ -48,13 +53,46 @@ def with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module |
     return checked(wanted, wanted.name), net, dataset
 
 
-def load_data(wanted: Recipe, data_dir: str | Path | None = None) -> Dataset:
-    """The recipe's data set, from `data_dir` or where ONECYCLE_DATA points."""
-    if wanted.data.name.startswith(OWN):
-        raise UserError(f"data {wanted.data.name!r} was handed in from Python; hand it in again with data=...")
-    load = registry.load("data", wanted.data.name)
-    dataset: Dataset = load(data_dir=None if data_dir is None else Path(data_dir), image_size=wanted.data.image_size)
+def load_data(
+    wanted: Recipe, data_dir: str | Path | None = None, *, say: Callable[[str], None] = lambda text: None
+) -> Dataset | Sets:
+    """The recipe's data set, from `data_dir` or where ONECYCLE_DATA points.
+
+    One's own images come from the path that names them, or from `data_dir` if that is where they are now; `say` is told
+    what was left out of them. A stratified fifth of them tests where they have no test part.
+    """
+    part = wanted.data
+    if part.name.startswith(OWN):
+        raise UserError(f"data {part.name!r} was handed in from Python; hand it in again with data=...")
+    if place_of(part.name) is not None:
+        found = load_own(wanted, data_dir, say=say)
+        train, test = as_dataset(found.train if found.test is None else (found.train, found.test), part.split_seed)
+        without = np.setdiff1d(found.train.labels, train.labels)
+        if len(without):
+            name = train.classes[without[0]]
+            raise UserError(f"{part.name}: the one image of {name} is for testing; two of each class, or a test part")
+        return Sets(train, found.val, test)
+    load = registry.load("data", part.name)
+    dataset: Dataset = load(data_dir=None if data_dir is None else Path(data_dir), image_size=part.image_size)
     return dataset
+
+
+def load_own(
+    wanted: Recipe, data_dir: str | Path | None = None, *, say: Callable[[str], None] = lambda text: None
+) -> OwnImages:
+    """One's own images in the parts that they have, as `load_data` finds them."""
+    part = wanted.data
+    with step_progress(part.label) as progress:
+        found = own_images(
+            Path(data_dir or part.name),
+            image_size=part.image_size,
+            fit=part.fit,
+            damaged=part.damaged,
+            progress=progress,
+        )
+    for note in found.notes:
+        say(note)
+    return found
 
 
 def as_dataset(data: Any, seed: int) -> Dataset:
@@ -77,30 +115,42 @@ def as_dataset(data: Any, seed: int) -> Dataset:
     return Dataset(train_set, test_set)
 
 
-def split(wanted: Recipe, dataset: Dataset) -> Sets:
-    """Training, held-out and test set as the recipe's `data` part says; held out first, then limited."""
-    part, train, val = wanted.data, dataset.train, None
+def split(wanted: Recipe, dataset: Dataset | Sets) -> Sets:
+    """Training, held-out and test set as the recipe's `data` part says; held out first, then limited.
+
+    A held-out part that the images bring is taken as it is; of folds it becomes a part, and these are of what is left
+    of a limited set.
+    """
+    part, train = wanted.data, dataset.train
+    val = dataset.val if isinstance(dataset, Sets) else None
+    if part.fold is not None:
+        train, val = folds_of(wanted, train, val).held_out(part.fold[0] - 1)
+    elif val is not None and part.val_fraction > 0:
+        raise UserError(f"data.val_fraction is {part.val_fraction:g}; {part.label} has a held-out part, so 0 is needed")
     if part.val_fraction > 0:
         count = round(len(train) * part.val_fraction)
         if not 0 < count < len(train):
             raise UserError(f"data.val_fraction {part.val_fraction:g} holds out {count} of {len(train)} images")
         held_out, rest = stratified_split(train.labels, count, part.split_seed)
         val, train = train.subset(held_out), train.subset(rest)
-    if part.train_limit is not None and part.train_limit > len(train):
-        raise UserError(f"data.train_limit {part.train_limit} is larger than the training set; at most {len(train)}")
-    if part.train_limit is not None and part.train_limit < len(train):
-        train = train.subset(stratified_split(train.labels, part.train_limit, part.split_seed)[0])
+    if val is None and wanted.schedule.options.get("monitor") == "val_loss":
+        raise UserError("schedule.monitor is val_loss, but nothing is held out; data.val_fraction such as 0.1 does so")
+    if part.fold is None and part.train_limit not in (None, len(train)):
+        train = train.subset(limited(wanted, train))
     if part.batch_size > len(train):
         raise UserError(f"data.batch_size {part.batch_size} is larger than the training set; at most {len(train)}")
     return Sets(train, val, dataset.test)
 
 
 def resolve(wanted: Recipe, sets: Sets, device: torch.device) -> Recipe:
-    """The recipe with every "auto" replaced by what was chosen or measured on the training images."""
+    """The recipe with every "auto" replaced by what was chosen or measured on the training images.
+
+    What begins with the weights of an earlier run is normalised as that was.
+    """
     precision = resolve_precision(wanted.precision, device)
     mean, std = wanted.data.mean, wanted.data.std
     if "auto" in (mean, std):
-        own_mean, own_std = sets.train.channel_statistics()
+        own_mean, own_std = sets.train.channel_statistics() if wanted.init is None else earlier_statistics(wanted)
         mean, std = (own_mean if mean == "auto" else mean), (own_std if std == "auto" else std)
     return checked(wanted.evolve(precision=precision, data={"mean": mean, "std": std}), wanted.name)
 
@@ -156,6 +206,23 @@ def build_loader(recipe: Recipe, images: ImageSet, device: torch.device, *, trai
     )
 
 
+def class_weights(recipe: Recipe, images: ImageSet, device: torch.device) -> Tensor | None:
+    """The weight of each class [classes] in the loss, from the training images; None where all weigh the same.
+
+    Balanced: images / (classes x images of the class), as scikit-learn's compute_class_weight has it, so that every
+    class weighs as much as any other, and the mean weight of an image is 1. Raises UserError where a class has none.
+    """
+    if recipe.loss.class_weights == "none":
+        return None
+    counts = np.bincount(images.labels, minlength=len(images.classes))
+    without = [name for name, count in zip(images.classes, counts, strict=True) if not count]
+    if without:
+        raise UserError(
+            f"loss.class_weights balanced: class {without[0]!r} has no training images; none, or more images"
+        )
+    return torch.tensor(len(images) / (len(counts) * counts), dtype=torch.float32, device=device)
+
+
 def build_schedule(recipe: Recipe, steps_per_epoch: int, options: Mapping[str, Any] | None = None) -> Schedule:
     """The recipe's learning rate as a function of the optimiser step; with `options`, these instead of its own."""
     build = registry.load("schedule", recipe.schedule.name)
@@ -180,13 +247,19 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
             f"schedule.momentum: the optimizer {recipe.optimizer.name} has none; null, or another optimizer"
         )
     for side in sorted({sets.train.image_size, *(side for _, side in recipe.augment.resize)}):
-        _try_side(net, side)
+        _try_side(net, side, f"takes no images of {side} pixels a side")
+    size = recipe.data.batch_size
+    for epoch in sorted({0, *(epoch for pairs in (recipe.augment.resize, recipe.data.hardest) for epoch, _ in pairs)}):
+        if size == 1 or (loader.chosen(epoch) % size == 1 and not recipe.data.drop_last):
+            side = in_force(recipe.augment.resize, epoch, sets.train.image_size)
+            what = f"cannot train on a batch of one image of {side} pixels a side, as data.batch_size {size} gives"
+            _try_side(net, side, what, train=True)
 
 
-def _try_side(net: nn.Module, side: int) -> None:
-    """Raise UserError where a copy of the net cannot take an image of `side` x `side` pixels."""
+def _try_side(net: nn.Module, side: int, what: str, *, train: bool = False) -> None:
+    """Raise UserError with `what` where a copy of the net cannot take an image of `side` x `side` pixels."""
     try:
-        tried = copy.deepcopy(net).eval()
+        tried = copy.deepcopy(net).train(train)
     except (RuntimeError, TypeError):  # such a net may train all the same
         return
     first = next(tried.parameters())
@@ -195,19 +268,21 @@ def _try_side(net: nn.Module, side: int) -> None:
             tried(torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the net {type(net).__name__} takes no images of {side} pixels a side ({reason})") from error
+        raise UserError(f"the net {type(net).__name__} {what} ({reason})") from error
 
 
-def fingerprints(sets: Sets) -> dict[str, str]:
+def fingerprints(sets: Sets) -> dict[str, str | None]:
     """What tells a run's images from others, as its environment.json has it."""
-    return {"train_fingerprint": sets.train.fingerprint(), "test_fingerprint": sets.test.fingerprint()}
+    parts = {"train": sets.train, "val": sets.val, "test": sets.test}
+    return {f"{name}_fingerprint": part.fingerprint() if part else None for name, part in parts.items()}
 
 
 def check_images(run: Run, sets: Sets) -> None:
     """Raise UserError where the images are not those that the run was trained on and tested with."""
     began_with = run.environment
     for key, value in fingerprints(sets).items():
-        if began_with.get(key) != value:
+        unknown = key == "val_fingerprint" and key not in began_with  # a run of a time when it was not noted
+        if began_with.get(key) != value and not unknown:
             raise UserError(f"{run.path}: the images are not those that the run began with ({key} differs)")
 
 
@@ -234,6 +309,10 @@ def trained_net(run: Run, *, model: nn.Module | None = None, device: torch.devic
     """
     classes, weights = run.classes, run.weights()
     net = build_net(run.recipe, len(classes)) if model is None else copy.deepcopy(model)
+    known = net.state_dict()
+    for name in known.keys() & weights.keys():
+        if weights[name].is_complex() and not known[name].is_complex():  # torch would take the real part
+            raise UserError(f"{run.path / 'model.safetensors'}: the weights are of another net ({name} is complex)")
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:

@@ -34,6 +34,7 @@ ENTRIES: dict[str, dict[str, str]] = {
     },
     "data": {
         "cifar10": "onecycle.data.cifar:cifar10",
+        "cifar100": "onecycle.data.cifar100:cifar100",
         "digits": "onecycle.data.digits:digits",
     },
     "optimizer": {

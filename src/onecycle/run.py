@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import json
-import math
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,23 +20,20 @@ from safetensors.torch import load, save
 from torch import nn
 
 from . import files
-from .checkpoint import CheckpointFolder
+from .checkpoint import check_header
 from .errors import UserError
 from .files import (
-    append_csv,
     atomic_path,
     disk_errors,
-    read_csv,
-    read_json,
     write_bytes,
-    write_csv,
-    write_json,
-    write_text,
 )
 from .recipes import Recipe, checked, read_yaml
+from .run_files import RunFiles
+from .sealing import check_sealed_text, damaged, digest, read_sealed_json, write_sealed_json, write_sealed_text
 
-STEP_COLUMNS = ("step", "epoch", "lr", "loss", "elapsed_s")
-_NEEDED_COLUMNS = {"metrics.csv": ("epoch", "train_loss", "train_accuracy"), "steps.csv": STEP_COLUMNS}
+_BEFORE_RECIPE = (".", "environment.json", "lr_range.json")  # how the names begin of what is written before recipe.yaml
+FOLDS_PLAN = "cross_validation.json"  # is in a folder that holds the runs of a cross-validation
+_DIGESTED = ("metrics.csv", "steps.csv", "lr_range.json", "best.safetensors", "model.safetensors", "predictions.npz")
 _NUMBER = (int, float)
 _SUMMARY: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("epochs", "steps", "parameters", "train_seconds", "wall_seconds", "images_per_second"), _NUMBER),
@@ -44,18 +42,21 @@ _SUMMARY: dict[str, type | tuple[type, ...]] = {
 }
 
 
-class Run:
+class Run(RunFiles):
     """One training on disk. `Run.create` makes the folder, `Run.open` takes one that is there."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.checkpoints = CheckpointFolder(path / "checkpoints")
-
     @classmethod
-    def create(cls, path: Path | None, recipe: Recipe, environment: Mapping[str, Any]) -> Self:
+    def create(
+        cls,
+        path: Path | None,
+        recipe: Recipe,
+        environment: Mapping[str, Any],
+        lr_range: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Make the folder, by default runs/TIME_NAME_sSEED, and store what the training starts from.
 
-        Raises UserError where the folder exists.
+        `lr_range` are the sweeps of a range test and what was chosen. The recipe is written last: a folder that has
+        one has all of it. Raises UserError where the folder exists.
         """
         if path is None:
             path = cls.new_path(f"{recipe.name}_s{recipe.seed}")
@@ -65,8 +66,10 @@ class Run:
             except FileExistsError:
                 raise _exists(path) from None
         run = cls(path)
+        write_sealed_json(path / "environment.json", environment)
+        if lr_range is not None:
+            run.write_lr_range(lr_range)
         run.write_recipe(recipe)
-        write_json(path / "environment.json", dict(environment))
         return run
 
     @staticmethod
@@ -84,29 +87,49 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> Self:
         """The run in an existing folder. Raises UserError where it is none."""
-        what = "holds no recipe.yaml"
+        what, needed = "holds no recipe.yaml", "the folder of a run is needed, such as runs/demo"
         try:
             found = (path / "recipe.yaml").is_file()
-            what = what if path.is_dir() else "no such folder"
+            if not path.is_dir():
+                what = "no such folder"
+            elif not found and (path / FOLDS_PLAN).is_file():
+                what = "holds the runs of a cross-validation"
+                needed = f"name one, such as {path / 'fold1'}; for all, onecycle evaluate {path}"
+            elif not found and all(entry.name.startswith(_BEFORE_RECIPE) for entry in path.iterdir()):
+                needed = "where a training was killed before it had one, remove the folder and start anew"
         except OSError as error:  # a name that is too long, a folder that may not be read
             found, what = False, str(error.strerror)
         if not found:
-            raise UserError(f"{path}: {what}; the folder of a run is needed, such as runs/demo")
+            raise UserError(f"{path}: {what}; {needed}")
         return cls(path)
+
+    @staticmethod
+    def remove_unbegun(path: Path) -> None:
+        """Remove a folder that holds nothing but what is written before the recipe: a kill left it."""
+        with disk_errors(path):
+            if path.is_dir() and all(entry.name.startswith(_BEFORE_RECIPE) for entry in path.iterdir()):
+                shutil.rmtree(path)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the training has ended and its report, which comes last, is written."""
+        return self.finished and (self.path / "report.html").exists()
 
     @property
     def recipe(self) -> Recipe:
-        """The resolved recipe."""
-        return checked(read_yaml(self.path / "recipe.yaml"), str(self.path / "recipe.yaml"))
+        """The resolved recipe. Raises UserError where it is damaged, or was changed by hand."""
+        path = self.path / "recipe.yaml"
+        check_sealed_text(path)
+        return checked(read_yaml(path), str(path))
 
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, device, threads, commit and command line of the start, and of each time it was resumed."""
-        found = self._read_object("environment.json")
+        found = read_sealed_json(self.path / "environment.json")
         resumed, argv = found.get("resumed", []), found.get("argv", [])
-        lists = isinstance(argv, list) and isinstance(resumed, list)
-        if not lists or not all(isinstance(one, dict) and isinstance(one.get("step"), int) for one in resumed):
-            raise _damaged(self.path / "environment.json")
+        forms = isinstance(argv, list) and isinstance(resumed, list) and isinstance(found.get("init", {}), dict)
+        if not forms or not all(isinstance(one, dict) and isinstance(one.get("step"), int) for one in resumed):
+            raise damaged(self.path / "environment.json")
         return found
 
     @property
@@ -114,16 +137,16 @@ class Run:
         """The result. Raises UserError where the training has not ended, or the file is damaged."""
         if not self.finished:
             raise self._missing("summary.json")
-        found = self._read_object("summary.json")
+        found = read_sealed_json(self.path / "summary.json")
         wrong = [key for key, kind in _SUMMARY.items() if not isinstance(found.get(key), kind)]
         if wrong:
-            raise _damaged(self.path / "summary.json", f"it has no {', '.join(wrong)}")
-        return found
+            raise damaged(self.path / "summary.json", f"it has no {', '.join(wrong)}")
+        return {key: value for key, value in found.items() if key != "files"}
 
     @property
-    def finished(self) -> bool:
-        """Whether the training has ended; its summary is written last."""
-        return (self.path / "summary.json").exists()
+    def saved(self) -> bool:
+        """Whether the training has saved its state, be it gone by now: it does so at the end of an epoch at least."""
+        return bool(self.checkpoints.paths()) or len(self.metrics()) > 1
 
     @property
     def plots(self) -> Path:
@@ -133,85 +156,71 @@ class Run:
             folder.mkdir(exist_ok=True)
         return folder
 
-    def metrics(self) -> list[dict[str, float]]:
-        """A row an epoch; what was not measured in it, or came out as no finite number, is left out of its row."""
-        return self._read_numbers("metrics.csv")
-
-    def steps(self) -> list[dict[str, float]]:
-        """A row an optimiser step."""
-        return self._read_numbers("steps.csv")
-
     def predictions(self) -> dict[str, NDArray[Any]]:
         """Logits [n, classes] in float32, labels and index [n] of the test set.
 
         Raises UserError where the file is missing or damaged; it is written when a training ends.
         """
-        path = self.path / "predictions.npz"
+        content = self._content("predictions.npz")
         try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return {name: file[name] for name in ("logits", "labels", "index")}
-        except FileNotFoundError:
-            raise self._missing(path.name) from None
-        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: cannot be read, or is damaged ({error})") from None
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in file.zip.infolist()):
+                    raise ValueError("it is packed, and so of unknown size")
+                found = {name: file[name] for name in ("logits", "labels", "index")}
+            if not all(isinstance(one, np.ndarray) for one in found.values()):
+                raise ValueError("it holds something else")
+            return found
+        except Exception as error:  # NumPy lets through whatever its parts raise: TokenError, OverflowError, ...
+            raise damaged(self.path / "predictions.npz", f"not readable as arrays ({error})") from None
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes. Raises UserError where the training has not ended."""
         if not (self.path / "model.json").exists():
             raise self._missing("model.json")
-        classes = self._read_object("model.json").get("classes")
+        classes = read_sealed_json(self.path / "model.json").get("classes")
         if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
-            raise _damaged(self.path / "model.json")
+            raise damaged(self.path / "model.json")
         return tuple(classes)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The final weights and buffers by name, on the CPU. Raises UserError where the file is missing or damaged."""
-        path = self.path / "model.safetensors"
+        content = self._content("model.safetensors")
         try:
-            return load(path.read_bytes())
-        except FileNotFoundError:
-            raise self._missing(path.name) from None
-        except (SafetensorError, ValueError, OSError) as error:
-            raise UserError(f"{path}: cannot be read, or is damaged ({error})") from None
+            check_header(content)
+            return load(content)
+        except (SafetensorError, ValueError) as error:
+            raise damaged(self.path / "model.safetensors", f"not readable as weights ({error})") from None
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Store the resolved recipe."""
-        write_text(self.path / "recipe.yaml", recipe.to_yaml())
+        write_sealed_text(self.path / "recipe.yaml", recipe.to_yaml())
 
     def add_resumption(self, recipe: Recipe, description: Mapping[str, Any]) -> None:
         """Note that the training goes on: from what step, on what machine, with what changed in the recipe."""
         known = self.environment
         before = known.get("resumed", [])
-        write_json(self.path / "environment.json", {**known, "resumed": [*before, dict(description)]})
+        write_sealed_json(self.path / "environment.json", {**known, "resumed": [*before, dict(description)]})
         self.write_recipe(recipe)
 
-    def append_metrics(self, row: Mapping[str, float | None]) -> None:
-        """Add an epoch's row."""
-        append_csv(self.path / "metrics.csv", [row], list(row))
-
-    def append_steps(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Add rows of steps."""
-        append_csv(self.path / "steps.csv", rows, STEP_COLUMNS)
-
-    def cut_back(self, epoch: int, step: int) -> None:
-        """Drop the rows that were written after the checkpoint which the training goes on from."""
-        for name, column, end in (("metrics.csv", "epoch", epoch), ("steps.csv", "step", step)):
-            rows = read_csv(self.path / name)
-            kept = [row for row, numbers in zip(rows, self._read_numbers(name), strict=True) if numbers[column] <= end]
-            if kept:
-                write_csv(self.path / name, kept, list(kept[0]))  # in any case: a row may be cut short
-            else:
-                (self.path / name).unlink(missing_ok=True)
+    @property
+    def lr_range(self) -> dict[str, Any]:
+        """The sweeps of a range test and what was chosen. Raises UserError where there is none, or it is damaged."""
+        return read_sealed_json(self.path / "lr_range.json")
 
     def write_lr_range(self, found: Mapping[str, Any]) -> None:
         """Store the sweeps of a range test and what was chosen."""
-        write_json(self.path / "lr_range.json", dict(found))
+        write_sealed_json(self.path / "lr_range.json", found)
+
+    def remove_left_over(self) -> None:
+        """Remove the temporary files that a kill left half-written."""
+        for folder in (self.path, self.checkpoints.path, self.path / "plots"):
+            files.remove_left_over(folder)
 
     def write_model(self, net: nn.Module, description: Mapping[str, Any]) -> None:
         """Store the final weights, and what is needed to build the net and feed it."""
         self._write_weights("model.safetensors", net)
-        write_json(self.path / "model.json", dict(description))
+        write_sealed_json(self.path / "model.json", description)
 
     def write_best(self, net: nn.Module) -> None:
         """Store the weights that did best on the held-out part."""
@@ -223,8 +232,10 @@ class Run:
             np.savez(file, logits=logits_nk.numpy(), labels=labels.numpy(), index=np.arange(len(labels)))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Store the result; with this the run counts as ended."""
-        write_json(self.path / "summary.json", dict(summary))
+        """Store the result, with the digests of the files that cannot carry their own; so the run counts as ended."""
+        there = [self.path / name for name in _DIGESTED if (self.path / name).exists()]
+        digests = {path.name: digest(path.read_bytes()) for path in there}
+        write_sealed_json(self.path / "summary.json", {**summary, "files": digests})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -243,44 +254,11 @@ class Run:
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
         write_bytes(self.path / name, save(tensors, {"format": "pt"}))
 
-    def _read_object(self, name: str) -> dict[str, Any]:
-        value = read_json(self.path / name)
-        if not isinstance(value, dict):
-            raise _damaged(self.path / name)
-        return value
-
-    def _read_numbers(self, name: str) -> list[dict[str, float]]:
-        """The rows of a CSV file as numbers; values that are not there, or not finite, are left out of their row."""
-        rows = read_csv(self.path / name)
-        try:
-            numbers = [{key: float(value) for key, value in row.items() if value} for row in rows]
-        except ValueError as error:
-            raise _damaged(self.path / name, f"a value is no number ({error})") from None
-        finite = [{key: value for key, value in row.items() if math.isfinite(value)} for row in numbers]
-        for row in finite:
-            missing = [column for column in _NEEDED_COLUMNS[name] if column not in row]
-            if missing:
-                raise _damaged(self.path / name, f"a row has no {', '.join(missing)}")
-        return finite
-
-    def _missing(self, name: str) -> UserError:
-        """The error on a file that a training writes when it ends."""
-        if self.finished:
-            return UserError(
-                f"{self.path / name}: no such file; the training wrote it when it ended, the whole folder is needed"
-            )
-        if not self.steps() and not self.checkpoints.paths():  # as find-lr leaves it
-            recipe = self.path / "recipe.yaml"
-            return UserError(f"{self.path}: no training has begun here; start it with: onecycle train {recipe}")
-        return UserError(f"{self.path}: the training has not ended; go on with: onecycle train --resume {self.path}")
-
 
 def _exists(path: Path) -> UserError:
+    if not (path / "recipe.yaml").exists() and not (path / FOLDS_PLAN).exists():
+        return UserError(f"--out {path}: exists; name a new folder, or remove it, as it holds no run")
     return UserError(f"--out {path}: exists; name a new folder, or go on with --resume {path}")
-
-
-def _damaged(path: Path, why: str = "it is not what was written") -> UserError:
-    return UserError(f"{path}: damaged; {why}")
 
 
 def _unused(path: Path) -> Path:

@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .errors import UserError
+from .errors import UserError, shown
 
 Schedule = Callable[[float], float]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Rate = float | Literal["find"]  # "find": a learning-rate range test gives the number before the training begins
 
 MOST_EPOCHS = 1_000_000  # beyond any training; a number much larger would overflow once it is counted in steps
+MOST_RATE = 1e6  # beyond any that trains; numbers much larger would overflow in float32
 
 
 def one_cycle(
@@ -102,9 +103,11 @@ def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: tuple[tuple[fl
     at = [knot[0] for knot in knots]
     rates = [knot[1] for knot in knots]
     if any(later <= earlier for earlier, later in itertools.pairwise(at)):
-        problems.append(f"schedule.knots: the epochs {at} do not rise; each must be later than the one before")
+        problems.append(f"schedule.knots: the epochs {shown(at)} do not rise; each must be later than the one before")
     if any(rate < 0 for rate in rates):
-        problems.append(f"schedule.knots: the rates {rates} hold a negative one; 0 or more")
+        problems.append(f"schedule.knots: the rates {shown(rates)} hold a negative one; 0 or more")
+    if any(rate > MOST_RATE for rate in rates):
+        problems.append(f"schedule.knots: the rates {shown(rates)} hold one above {MOST_RATE:,.0f}, the most")
     _raise(problems)
     last = epochs * steps_per_epoch - 1
 
@@ -213,6 +216,8 @@ def plateau(
     problems = _problems_of_epochs(epochs) + _problems_of_rates(lr=lr, lr_min=lr_min)
     if lr_min > lr:
         problems.append(f"schedule.lr_min {lr_min:g} is above lr ({lr:g})")
+    if not 0 <= threshold < 1:
+        problems.append(f"schedule.threshold {threshold:g} is not a share of the loss; 0 or more, and less than 1")
     if not 0 < factor < 1:
         problems.append(f"schedule.factor {factor:g} is not between 0 and 1")
     if patience < 0:
@@ -251,7 +256,12 @@ def _problems_of_epochs(epochs: int) -> list[str]:
 
 
 def _problems_of_rates(**rates: float) -> list[str]:
-    return [f"schedule.{name} {rate:g} is negative; 0 or more" for name, rate in rates.items() if rate < 0]
+    # "find" is infinity here, see `provisional`.
+    return [
+        f"schedule.{name} {rate:g} is " + ("negative; 0 or more" if rate < 0 else f"above {MOST_RATE:,.0f}, the most")
+        for name, rate in rates.items()
+        if rate < 0 or MOST_RATE < rate < math.inf
+    ]
 
 
 def _raise(problems: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -34,6 +36,8 @@ class TrainingState:
         self.sample_losses: Tensor | None = None  # the last of each training image; infinite before there is one
         self.chosen: Tensor | None = None  # whether each training image is among those of the epoch under way
         self.best: dict[str, float] | None = None  # on the held-out part
+        # Attention masks, which hold infinities on purpose.
+        self._masks = {name for name, buffer in net.named_buffers() if not _finite([buffer])}
 
     @classmethod
     def new(cls, recipe: Recipe, net: nn.Module, schedule: Schedule, device: torch.device) -> TrainingState:
@@ -75,10 +79,22 @@ class TrainingState:
         self.epoch_seconds = 0.0
         self.sums.zero_()
 
-    def is_finite(self) -> bool:
-        """Whether every weight is a number. Buffers may hold infinities on purpose, as attention masks do."""
-        floats = [parameter.detach() for parameter in self.net.parameters()]
-        return bool(torch.stack([norm.isfinite() for norm in torch._foreach_norm(floats)]).all())
+    def not_finite(self) -> str | None:
+        """What is no longer finite and must not be saved, with its verb; None where all is."""
+        averaged = list(self.ema.module.parameters()) if self.ema else []
+        moments = [value for state in self.optimizer.state.values() for value in state.values()]
+        for what, values in (
+            ("the weights are", self.net.parameters()),
+            ("the average of the weights is", averaged),
+            ("the state of the optimizer is", moments),
+        ):
+            if not _finite(values):
+                return what
+        nets = [self.net, self.ema.module] if self.ema else [self.net]
+        buffers = [pair for net in nets for pair in net.named_buffers() if pair[0] not in self._masks]
+        if _finite(buffer for _, buffer in buffers):
+            return None
+        return f"the buffer {next(name for name, buffer in buffers if not _finite([buffer]))} is"
 
     def to_dict(self) -> dict[str, Any]:
         """As nested plain values and tensors."""
@@ -101,7 +117,8 @@ class TrainingState:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take up what `to_dict` gave."""
+        """Take up what `to_dict` gave. Raises one of Python's errors where it is of another training, or of none."""
+        _check_plain_values(saved)
         self.step, self.epoch, self.best = saved["step"], saved["epoch"], saved["best"]
         self.train_seconds, self.epoch_seconds = saved["train_seconds"], saved["epoch_seconds"]
         self.wall_seconds = saved["wall_seconds"]
@@ -109,18 +126,57 @@ class TrainingState:
         if self.sample_losses is not None and self.chosen is not None:
             self.sample_losses.copy_(saved["sample_losses"])
             self.chosen.copy_(saved["chosen"])
+        for name, value in self.net.state_dict().items():
+            if saved["net"][name].dtype != value.dtype:  # torch would convert it, a complex one to its real part
+                raise ValueError(f"{name} is {saved['net'][name].dtype}; {value.dtype} is needed")
         self.net.load_state_dict(saved["net"])
         for name, buffer in self._unsaved_buffers().items():
             buffer.copy_(saved["buffers"][name])
         if self.ema:
             self.ema.load_state_dict(saved["ema"])
-        optim.restore(self.optimizer, saved["optimizer"])
+        optim.restore(self.optimizer, self._of_this_optimizer(saved["optimizer"]))
         if self.plateau:
             self.plateau.restore(saved["plateau"])
         if saved["scaler"]:  # empty where the training began without one
             self.scaler.load_state_dict(saved["scaler"])
 
+    def _of_this_optimizer(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """An optimiser's saved state with this one's switches, such as `fused`; its numbers are numbers."""
+        groups = []
+        for own, group in zip(self.optimizer.param_groups, saved["param_groups"], strict=True):
+            for key, value in own.items():
+                if type(value) is float and type(group[key]) not in (float, int):
+                    raise ValueError(f"{key} of the optimizer is {group[key]!r:.40}")
+            groups.append({**group, **{key: value for key, value in own.items() if isinstance(value, bool | None)}})
+        moments = [value for values in saved["state"].values() for value in values.values()]
+        if not all(value is None or isinstance(value, Tensor) for value in moments):
+            raise ValueError("a moment of the optimizer is no tensor")
+        return {**saved, "param_groups": groups}
+
     def _unsaved_buffers(self) -> dict[str, Tensor]:
         """The buffers that a net keeps out of its state dict; a training may depend on them all the same."""
         known = self.net.state_dict().keys()
         return {name: buffer for name, buffer in self.net.named_buffers() if name not in known}
+
+
+def _check_plain_values(saved: dict[str, Any]) -> None:
+    """Raise ValueError where a counter or a time is none: a checkpoint may be a stranger's, its digest right."""
+    kinds = dict.fromkeys(("step", "epoch"), (int,)) | dict.fromkeys(
+        ("train_seconds", "epoch_seconds", "wall_seconds"), (int, float)
+    )
+    wrong = [name for name, kind in kinds.items() if type(saved[name]) not in kind or not 0 <= saved[name] < 2**53]
+    best = saved["best"]
+    if best is not None and (type(best["epoch"]), type(best["val_accuracy"])) != (int, float):
+        wrong.append("best")
+    if wrong:
+        raise ValueError(f"{wrong[0]} is {saved[wrong[0]]!r:.40}")
+
+
+def _finite(values: Iterable[Any]) -> bool:
+    """Whether all tensors of floats among the values hold nothing but finite numbers; one answer from the device."""
+    floats = [one.detach() for one in values if isinstance(one, Tensor) and one.is_floating_point() and one.numel()]
+    if not floats:
+        return True
+    largest = torch._foreach_norm(floats, math.inf)
+    # An optimiser's counters may be on another device than its moments.
+    return bool(torch.stack([one.isfinite().to(largest[-1].device) for one in largest]).all())

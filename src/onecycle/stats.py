@@ -1,4 +1,4 @@
-"""Statistics of counts: an interval of a share, and the comparison of two answers to the same questions.
+"""Statistics: a few measurements, an interval of a share, and the comparison of two answers to the same questions.
 
 `only_first` and `only_second` count the images that one of two nets alone gets right.
 """
@@ -6,7 +6,31 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of n values: the mean, the sample's standard deviation, the mean's 95% interval. One value has a mean alone."""
+
+    n: int
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The interval is Student's, for independent values: mean plus or minus t x deviation / sqrt(n)."""
+    n, mean = len(values), statistics.fmean(values)
+    if n < 2:
+        return Spread(n, mean, None, None, None)
+    deviation = statistics.stdev(values)
+    half = _t_quantile(0.975, n - 1) * deviation / math.sqrt(n)
+    return Spread(n, mean, deviation, mean - half, mean + half)
 
 
 def wilson_interval(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -57,3 +81,31 @@ def paired_difference_interval(
 def _quantile(confidence: float) -> float:
     """Standard deviations on each side of the mean of a normal distribution that hold this share of it."""
     return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _t_quantile(probability: float, freedom: int) -> float:
+    """The quantile of Student's t at a probability from 0.5 on, by bisection."""
+    low, high = 0.0, 1.0
+    while _t_probability(high, freedom) < probability:
+        low, high = high, 2 * high
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_probability(middle, freedom) < probability else (low, middle)
+    return high
+
+
+def _t_probability(t: float, freedom: int) -> float:
+    """That Student's t of so many degrees of freedom is below `t`, from 0 on: the finite sums of its integral.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(t / math.sqrt(freedom))
+    square = math.cos(angle) ** 2
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range(1 if odd else 0, freedom - 1, 2):
+        total += term
+        term *= square * (k + 1) / (k + 2)
+    within = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    return (1 + within) / 2

@@ -24,7 +24,7 @@ from .evaluator import Evaluator
 from .hardware import autocast, device_name, reused_memory, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
-from .preparation import Sets, build_loader, build_schedule, initialize
+from .preparation import Sets, build_loader, build_schedule, class_weights, initialize
 from .randomness import step_seed
 from .recipes import Recipe
 from .run import Run
@@ -59,6 +59,8 @@ def train(
             training.go()
         except Stopped as stopped:
             raise training.stopped(stopped) from None
+        except FloatingPointError as error:
+            raise training.failed(str(error)) from None
         except (UserError, TrainingFailed):
             raise
         except BaseException:
@@ -84,6 +86,7 @@ class _Training:
         self.recipe, self.sets, self.run, self.device = recipe, sets, run, device
         self.observer, self.stop = observer, stop
         self.batches = build_loader(recipe, sets.train, device, train=True)
+        self.class_weights = class_weights(recipe, sets.train, device)
         self.epochs = Epochs([self.batches.steps(epoch) for epoch in range(recipe.epochs)], len(self.batches))
         self.schedule = build_schedule(recipe, len(self.batches))
         self.state = TrainingState.new(recipe, net, self.schedule, device)
@@ -95,33 +98,50 @@ class _Training:
         self.started = self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
 
     def restore(self, resumed_on: Mapping[str, Any]) -> None:
-        """Go on from the newest checkpoint."""
-        saved = self.run.checkpoints.newest(self.observer.on_message)
-        try:
-            self.state.restore(saved)
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.run.checkpoints.path}: the checkpoint is of another net ({reason})") from None
+        """Go on from the newest checkpoint, or from the start where the training ended before the first."""
+        saved: dict[str, Any] = {}
+        if self.run.saved:
+            saved = self.run.checkpoints.newest(self.observer.on_message)
+            try:
+                self.state.restore(saved)
+                if not self.epochs.start(self.state.epoch) <= self.state.step <= self.epochs.steps:
+                    raise ValueError(f"step {self.state.step} is not of epoch {self.state.epoch + 1}")
+            except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"{self.run.checkpoints.path}: the checkpoint is of another net ({reason})") from None
+        else:
+            self.observer.on_message("there is no checkpoint yet, the training begins with its first step")
+        self.run.remove_left_over()
         self.run.cut_back(self.state.epoch, self.state.step)
+        if saved.get("rows", "") not in ("", self.run.rows_digest(self.state.epoch, self.state.step)):
+            names = f"{self.run.path}: metrics.csv or steps.csv"
+            self.observer.on_message(f"{names} is not what was written before the checkpoint; its curves may be wrong")
         self.run.add_resumption(self.recipe, {"step": self.state.step, **resumed_on})
         self.started -= self.state.wall_seconds
+        if self.state.step == self.epochs.start(self.state.epoch):
+            self.write_best(self.state.epoch)
 
     def go(self) -> None:
         """The epochs that are left, then the results."""
         self.whole = True
         self.observer.on_start(self.recipe, self.run, device_name(self.device), self.state.step)
-        if self.state.step == 0:
+        if self.state.step == 0 and self.recipe.init is not None:
+            self.save()  # so that going on does not need the earlier run any more
+        elif self.state.step == 0:
             self.ticked = time.perf_counter()
             initialize(self.state.net, build_loader(self.recipe, self.sets.train, self.device, train=False))
             self.tick()
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
+            self.check_finite()  # before figures of broken weights are written down
             row = self.evaluate_epoch(epoch)
             self.run.append_metrics(row)
             self.end_epoch(epoch, row)
             self.save()
+            self.write_best(epoch + 1)
             self.observer.on_epoch(row, self.seconds_left())
         self.finish()
+        self.stop.check()
 
     def train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are left."""
@@ -171,11 +191,12 @@ class _Training:
     def loss(self, logits_nk: Tensor, batch: Batch) -> Tensor:
         """The mean loss of a batch; each image's is noted where the hardest are to be chosen."""
         smoothing, noted = self.recipe.loss.label_smoothing, self.state.sample_losses
+        weights = self.class_weights
         if noted is None:
-            return F.cross_entropy(logits_nk, batch.labels, label_smoothing=smoothing)
-        losses = F.cross_entropy(logits_nk, batch.labels, label_smoothing=smoothing, reduction="none")
+            return F.cross_entropy(logits_nk, batch.labels, weights, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits_nk, batch.labels, weights, label_smoothing=smoothing, reduction="none")
         noted.index_copy_(0, batch.samples, losses.detach())
-        return losses.mean()
+        return losses.mean() if weights is None else losses.sum() / weights[batch.labels].sum()
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -228,7 +249,6 @@ class _Training:
             "train_accuracy": right / count,
         }
         row |= self.evaluator.columns(state.evaluated_net, due=due)
-        self.remember_best(row)
         row["train_seconds"] = round(state.epoch_seconds, 3)
         row["images_per_second"] = round(count / state.epoch_seconds, 2)
         return row
@@ -240,25 +260,36 @@ class _Training:
             loss = row[self.schedule.monitor]
             assert loss is not None, "checked with the recipe: val_loss is measured every epoch"
             self.schedule.observe(loss)
+        value, best = row.get("val_accuracy"), self.state.best
+        if value is not None and (best is None or value > best["val_accuracy"]):  # never on the test set
+            self.state.best = {"epoch": epoch + 1, "val_accuracy": value}
         self.state.begin_epoch(epoch + 1)
         self.state.choose(self.batches.chosen(epoch + 1))
         self.whole = True
 
-    def remember_best(self, row: dict[str, float | None]) -> None:
-        """Keep the weights where they do better than before on the held-out part; never on the test set."""
-        value = row.get("val_accuracy")
-        if value is not None and (self.state.best is None or value > self.state.best["val_accuracy"]):
-            self.state.best = {"epoch": row["epoch"] or 0, "val_accuracy": value}
+    def write_best(self, epochs: int) -> None:
+        """Write the weights after so many epochs where they are the best; the checkpoint that says so is on disk.
+
+        In this order, and again on resuming, so that a training which ends between the two keeps both in step.
+        """
+        if self.state.best and self.state.best["epoch"] == epochs:
             self.run.write_best(self.state.evaluated_net)
 
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingFailed rather than save weights that are no numbers."""
         self.flush()
-        if not self.state.is_finite():
-            raise self.failure("the weights are no longer finite", self.state.step, self.rate(self.state.step - 1))
+        self.check_finite()
         self.state.wall_seconds = time.perf_counter() - self.started
-        self.run.checkpoints.save(self.state.step, self.state.to_dict())
+        self.run.sync_rows()
+        rows = {"rows": self.run.rows_digest(self.state.epoch, self.state.step)}
+        self.run.checkpoints.save(self.state.step, self.state.to_dict() | rows)
         self.saved_at = time.perf_counter()
+
+    def check_finite(self) -> None:
+        """Raise TrainingFailed where the state holds what is no number."""
+        broken = self.state.not_finite()
+        if broken:
+            raise self.failed(f"{broken} no longer finite")
 
     def finish(self) -> None:
         """Weights, predictions and the result; the summary last."""
@@ -277,7 +308,7 @@ class _Training:
         self.run.write_summary(
             {
                 "recipe": recipe.name,
-                "data": recipe.data.name,
+                "data": recipe.data.label,
                 "seed": recipe.seed,
                 "epochs": recipe.epochs,
                 "steps": state.step,
@@ -301,18 +332,28 @@ class _Training:
         """At the pace so far, evaluation included."""
         return (time.perf_counter() - self.started) * (self.epochs.steps / max(self.state.step, 1) - 1)
 
+    def failed(self, what: str) -> TrainingFailed:
+        """The error for what was found after the step that was taken last."""
+        return self.failure(what, self.state.step, self.rate(max(self.state.step - 1, 0)))
+
     def failure(self, what: str, step: int, lr: float) -> TrainingFailed:
         """The error for numbers that went wrong."""
         paths = self.run.checkpoints.paths()
-        way_out = "there is no checkpoint yet, start anew with a lower rate"
+        rate = next(key for key in ("lr_max", "lr", "knots") if key in self.recipe.schedule.options)
+        again = f"onecycle train --resume {self.run.path} --set schedule.{rate}=..."
+        way_out = f"there is no checkpoint yet, begin anew with a lower rate: {again}"
         if paths:
-            rate = next(key for key in ("lr_max", "lr", "knots") if key in self.recipe.schedule.options)
-            again = f"onecycle train --resume {self.run.path} --set schedule.{rate}=..."
             way_out = f"the last good checkpoint is {paths[-1]}, go on from it with a lower rate: {again}"
         return TrainingFailed(f"{what} at step {step} of {self.epochs.steps}, learning rate {lr:.3g}; {way_out}")
 
     def stopped(self, by: Stopped) -> Stopped:
         """Save, and the error that says where to go on."""
+        if self.run.finished:
+            return Stopped(
+                f"{self.run.path}: the training has ended; stopped by {by.signal_number.name} before its pictures and "
+                f"report were written; write them with: onecycle train --resume {self.run.path}",
+                by.signal_number,
+            )
         self.save()
         return Stopped(
             f"stopped by {by.signal_number.name} after step {self.state.step} of {self.epochs.steps}; saved, go on "

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import torch
 
 from .. import plots, registry
 from ..data import ImageSet
 from ..data import fetch as fetching
 from ..errors import UserError, suggestion
 from ..models.summary import Summary, summarize
-from ..preparation import load_data, split
-from ..progress import download_progress
+from ..preparation import Sets, load_data, split
+from ..progress import default_observer, download_progress
 from ..recipes import Recipe, recipe
 
 
 def summarize_net(name: str, *, num_classes: int = 10, image_size: int = 32, batch_size: int = 1) -> Summary:
-    """The layer table of a registered net."""
-    return summarize(registry.load("model", name)(num_classes), (batch_size, 3, image_size, image_size))
+    """The layer table of a registered net, which is built without memory for weights and images."""
+    build = registry.load("model", name)
+    with torch.device("meta"):
+        net = build(num_classes)
+    return summarize(net, (batch_size, 3, image_size, image_size))
 
 
 def fetch(
@@ -53,6 +57,16 @@ def describe_data(images: ImageSet) -> dict[str, Any]:
         "mean": list(mean),
         "std": list(std),
     }
+
+
+def load_sets(name: str, *, data_dir: str | Path | None = None, **changes: Any) -> Sets:
+    """The images of a data set by its name or path, in the parts that they come in; `changes` are a recipe's.
+
+    The observer of a training says what was left out of one's own images. Raises UserError as loading does.
+    """
+    wanted = recipe("custom_resnet", **{"data.name": name}, **changes)
+    found = load_data(wanted, data_dir, say=_say())
+    return found if isinstance(found, Sets) else Sets(found.train, None, found.test)
 
 
 @overload
@@ -93,6 +107,12 @@ def preview(
     The figure is returned, or with `out` written there, and the path is returned.
     """
     wanted = recipe(name, **changes)
-    images = split(wanted, load_data(wanted, data_dir)).train
+    # Of a set that is smaller than the recipe's batch too.
+    images = split(wanted.evolve(data={"batch_size": 1}), load_data(wanted, data_dir, say=_say())).train
     figure = plots.augmented(wanted, images, samples=samples, epochs=epochs)
     return figure if out is None else plots.save(figure, Path(out))
+
+
+def _say() -> Callable[[str], None]:
+    """Where messages go that no training has an observer for."""
+    return default_observer().on_message

@@ -15,9 +15,9 @@ from ..data import Dataset, ImageSet
 from ..errors import UserError
 from ..evaluation import Evaluation
 from ..hardware import autocast, resolve_device
-from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, trained_net
-from ..progress import step_progress
-from ..recipes import recipe
+from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
+from ..progress import default_observer, step_progress
+from ..recipes import holds_image_files, place_of, recipe
 from ..run import Run
 from .explanation import Explanation
 from .pictures import write_report
@@ -37,7 +37,8 @@ def evaluate(
     """Every metric of a finished run, from the logits that it stored of its test set.
 
     With `data` the net is run on other images with the same classes: an ImageSet, the test part of a Dataset, or that
-    of a data set by name, which is looked for in `data_dir`. `model` is the net, where the training was handed one.
+    of a data set by name, which is looked for in `data_dir`; of one's own images, named by their path, all where they
+    have no test part. `model` is the net, where the training was handed one.
     Raises UserError where something is missing or does not fit.
     """
     opened, chosen = _opened(run), resolve_device(device)
@@ -193,7 +194,7 @@ def _net_if_there(run: Run, model: nn.Module | None, device: torch.device) -> tu
 def _other_images(run: Run, data: Dataset | ImageSet | str, data_dir: str | Path | None) -> ImageSet:
     """Images to evaluate a run on. Raises UserError where they have other classes."""
     if isinstance(data, str):
-        data = load_data(recipe(run.recipe, data={"name": data}), data_dir)
+        data = _named_images(run, data, data_dir)
     images = data if isinstance(data, ImageSet) else as_dataset(data, seed=0).test
     if images.classes != run.classes:
         raise UserError(
@@ -201,6 +202,16 @@ def _other_images(run: Run, data: Dataset | ImageSet | str, data_dir: str | Path
             f"{_listed(run.classes)}"
         )
     return images
+
+
+def _named_images(run: Run, name: str, data_dir: str | Path | None) -> ImageSet:
+    """The test images of a data set; of one's own that have no test part, all."""
+    of_arrays = {} if holds_image_files(name) else {"fit": "crop", "damaged": "refuse"}
+    wanted = recipe(run.recipe, data={"name": name, **of_arrays})
+    if place_of(name) is None:
+        return load_data(wanted, data_dir).test
+    found = load_own(wanted, data_dir, say=default_observer().on_message)
+    return found.test or found.train
 
 
 def _listed(classes: Sequence[str]) -> str:

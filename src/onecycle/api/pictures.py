@@ -14,6 +14,8 @@ from .. import evaluation, explanation, plots, reporting
 from ..errors import Stopped, UserError
 from ..evaluation import Mistakes
 from ..explanation import Activations
+from ..interruption import Terminated
+from ..lr_range import LrRange
 from ..observer import Observer
 from ..plots import Figure
 from ..preparation import Sets, trained_net
@@ -24,19 +26,29 @@ from ..run import Run
 _MAPS = 10  # mistakes whose maps are drawn
 
 
-def finish(run: Run, sets: Sets, model: nn.Module | None, device: torch.device, observer: Observer) -> None:
-    """Draw the pictures of a run that has just ended into its plots folder, and write its report.
+def finish(
+    run: Run,
+    sets: Sets,
+    model: nn.Module | None,
+    device: torch.device,
+    observer: Observer,
+    *,
+    missing_only: bool = False,
+) -> None:
+    """Draw the pictures of a run that has ended into its plots folder, and write its report.
 
-    What goes wrong here does not undo the training: each part is tried, and the observer is told what is missing.
-    Raises Stopped on an interrupt.
+    With `missing_only` pictures that are there stay. What goes wrong here does not undo the training: each part is
+    tried, and the observer is told what is missing. Raises Stopped on an interrupt.
     """
     failed: dict[str, Exception] = {}
     again = f"write the report anew with: onecycle report {run.path}"
     try:
-        _draw_and_report(run, sets, model, device, failed)
-    except KeyboardInterrupt:
+        _draw_and_report(run, sets, model, device, failed, missing_only)
+    except (KeyboardInterrupt, Terminated) as interrupt:
         what = "interrupted while its pictures and report were written"
-        raise Stopped(f"{run.path}: the training has ended; {what}; {again}", signal.SIGINT) from None
+        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        on = f"go on with: onecycle train --resume {run.path}"
+        raise Stopped(f"{run.path}: the training has ended; {what}; {on}", number) from None
     if failed:
         why = " ".join(str(next(iter(failed.values()))).split())
         observer.on_message(f"the training has ended, but not written are {', '.join(failed)} ({why}); {again}")
@@ -66,12 +78,19 @@ def write_report(
 
 
 def _draw_and_report(
-    run: Run, sets: Sets, model: nn.Module | None, device: torch.device, failed: dict[str, Exception]
+    run: Run,
+    sets: Sets,
+    model: nn.Module | None,
+    device: torch.device,
+    failed: dict[str, Exception],
+    missing_only: bool,
 ) -> None:
     """Write every picture and the report; note what could not be written in `failed`."""
     with step_progress("pictures and report") as say, _noting(failed, "the pictures and the report"):
         net = trained_net(run, model=model, device=device)
         pictures = _pictures(run, sets, net, device)
+        if missing_only:
+            pictures = {name: draw for name, draw in pictures.items() if not (run.plots / f"{name}.png").exists()}
         parts = len(pictures) + 1
         for done, (name, draw) in enumerate(pictures.items()):
             say(done, parts, name)
@@ -105,6 +124,8 @@ def _pictures(run: Run, sets: Sets, net: nn.Module, device: torch.device) -> dic
         "reliability": lambda: plots.reliability(evaluation.evaluate_run(run).calibration, f"{title}: calibration"),
         "augmented": lambda: plots.augmented(recipe, sets.train),
     }
+    if (run.path / "lr_range.json").exists() and not (run.plots / "lr_range.png").exists():  # drawn at the start
+        pictures["lr_range"] = lambda: plots.lr_range(LrRange.from_dict(run.lr_range))
     if recipe.schedule.name != "plateau":  # whose rates depend on the losses: the curves have them
         pictures["schedule"] = lambda: plots.schedule(recipe)
     if len(found):

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import run as folder
-from . import inspection
+from . import exporting, inspection, prediction
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
+    from ..exporting import Export
+    from ..prediction import Predictions
     from .explanation import Explanation
 
 
@@ -30,6 +32,14 @@ class Run(folder.Run):
     def report(self, **options: Any) -> Path:
         """Write the report, one HTML file that needs nothing else; see `onecycle.report`."""
         return inspection.report(self, **options)
+
+    def predict(self, images: prediction.Images, **options: Any) -> Predictions:
+        """What the net says of images: arrays, images of Pillow's, files, folders; see `onecycle.predict`."""
+        return prediction.predict(self, images, **options)
+
+    def export(self, **options: Any) -> Export:
+        """Write the net as a file that works without onecycle, and a model card; see `onecycle.export`."""
+        return exporting.export(self, **options)
 
 
 def load(path: str | Path) -> Run:

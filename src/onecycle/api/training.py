@@ -10,8 +10,11 @@ import torch
 from torch import nn
 
 from .. import lr_range, plots, training
+from .. import run as folder
+from ..advice import advice
 from ..data import Dataset, ImageSet
 from ..errors import UserError
+from ..fine_tuning import check_same, take_over
 from ..hardware import environment, resolve_device
 from ..lr_range import LrRange
 from ..observer import Observer
@@ -21,6 +24,7 @@ from ..preparation import (
     build_net,
     check_images,
     fingerprints,
+    images_of,
     load_data,
     rehearse,
     resolve,
@@ -44,6 +48,7 @@ def train(
     model: nn.Module | str | Mapping[str, Any] | None = None,
     data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
+    init: str | Path | folder.Run | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     observer: Observer | None = None,
@@ -53,28 +58,50 @@ def train(
 
     `name` is a shipped recipe, a YAML file or a Recipe; `changes` are as for `onecycle.recipe`. `model` and `data` take
     one's own net and images, or a name or keys as the recipe has them; a single ImageSet is split, a stratified fifth
-    of it tests. `out` is the run's folder, which must not exist. Progress goes to stderr, or to the cell of a
-    notebook, unless an `observer` takes it; `onecycle.Observer()` is silent. Where the schedule says "find", a range
-    test comes first, and is kept in the run. Raises UserError where something cannot work, before anything is written.
+    of it tests. A path names images as `onecycle.data.own_images` reads them. `init` is an earlier run of the same net,
+    whose weights the training begins with. `out` is the run's folder, which must not exist. Progress goes to stderr, or
+    to the cell of a notebook, unless an `observer` takes it; `onecycle.Observer()` is silent. Where the schedule says
+    "find", a range test comes first, and is kept in the run. Raises UserError where something cannot work, before
+    anything is written.
     """
-    wanted, net, dataset = with_own(recipe(name, **changes), model, data)
+    wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
     chosen = resolve_device(device)
-    sets = split(wanted, dataset or load_data(wanted, data_dir))
+    watcher = observer or default_observer()
+    sets = split(wanted, dataset or load_data(wanted, data_dir, say=watcher.on_message))
+    for line in advice(wanted, sets):
+        watcher.on_message(line)
+    return begin(wanted, net, sets, data_dir=data_dir, out=out, device=chosen, watcher=watcher)
+
+
+def begin(
+    wanted: Recipe,
+    net: nn.Module | None,
+    sets: Sets,
+    *,
+    data_dir: str | Path | None,
+    out: str | Path | None,
+    device: torch.device,
+    watcher: Observer,
+) -> Run:
+    """Train a recipe on images that are there, with the net that was handed in if one was; as `train`."""
+    chosen, own_net = device, net
     resolved = resolve(wanted, sets, chosen)
     net = net or build_net(resolved, len(sets.train.classes))
     rehearse(resolved, net, sets)
     Run.check_unused(out)
+    described = environment(chosen) | fingerprints(sets)
+    if resolved.init is not None:
+        said, described["init"] = take_over(net, resolved, sets.train.classes)
+        watcher.on_message(said)
     found = None
     if rates_to_find(resolved.schedule.options):
-        found = _find(resolved, sets, chosen, net if wanted.model.name.startswith(OWN) else None)
+        found = _find(resolved, sets, chosen, own_net)
         resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
-    described = environment(chosen) | fingerprints(sets)
     if data_dir is not None:  # so that the run can be resumed without naming it again
         described["data_dir"] = str(Path(data_dir).absolute())
-    run = Run.create(None if out is None else Path(out), resolved, described)
-    watcher = observer or default_observer()
+    run = Run.create(None if out is None else Path(out), resolved, described, found.to_dict() if found else None)
     if found:
-        _keep(run, found)
+        _draw(run, found)
         for message in found.messages:
             watcher.on_message(message)
     training.train(resolved, net, sets, run, device=chosen, observer=watcher)
@@ -96,9 +123,10 @@ def resume(
     """Go on with a stopped training and return its finished run; on a CPU bit for bit as if it never was.
 
     `changes`, dotted, may touch learning rates, checkpoints and precision alone; the data are looked for where they
-    were unless `data_dir` says otherwise. A run that has ended is returned as it is. Raises UserError where the folder
-    is no run, where `name` is given and is not the recipe it began with, or where the images are not those it began
-    with.
+    were unless `data_dir` says otherwise. A run that ended before its first checkpoint begins anew; a net that was
+    handed in must then come with the weights that it had. Of one whose training has ended, missing pictures are drawn
+    and the report is written, no more. Raises UserError where the folder is no run, where `name` is given and is not
+    the recipe it began with, or where the images are not those it began with.
     """
     run = Run.open(Path(path))
     stored = run.recipe
@@ -119,16 +147,19 @@ def resume(
     if run.finished:
         if changed:
             raise UserError(f"{path}: the training has ended, {', '.join(changed)} can no longer change")
-        report(run, data=data, data_dir=data_dir, model=model, device=device)
+        _complete(run, model, data, data_dir, resolve_device(device), observer or default_observer())
         return run
     chosen = resolve_device(device)
-    sets = split(wanted, dataset or load_data(wanted, data_dir or run.environment.get("data_dir")))
+    watcher = observer or default_observer()
+    place = data_dir or run.environment.get("data_dir")
+    sets = split(wanted, dataset or load_data(wanted, place, say=watcher.on_message))
     check_images(run, sets)
     resolved = resolve(wanted, sets, chosen)
     net = net or build_net(resolved, len(sets.train.classes))
     rehearse(resolved, net, sets)
+    if resolved.init is not None and not run.saved:
+        check_same(resolved, take_over(net, resolved, sets.train.classes)[1], run.environment.get("init"))
     went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
-    watcher = observer or default_observer()
     training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on)
     finish(run, sets, net, chosen, watcher)
     return run
@@ -140,6 +171,7 @@ def find_lr(
     model: nn.Module | str | Mapping[str, Any] | None = None,
     data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
+    init: str | Path | folder.Run | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     sweeps: int = lr_range.SWEEPS,
@@ -152,14 +184,14 @@ def find_lr(
 ) -> LrRange:
     """Find lr_min and lr_max for a recipe by a learning-rate range test; see `onecycle.lr_range`.
 
-    `name`, `model`, `data` and `changes` are as for `train`. Each of the `sweeps` trains a copy of the net for `steps`
-    steps while the rate rises from `lr_start` to `lr_end`, by default a range that suits the optimiser. With `out`, a
-    folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that has the
-    rates. Raises UserError where a sweep is impossible, or shows nothing.
+    `name`, `model`, `data`, `init` and `changes` are as for `train`. Each of the `sweeps` trains a copy of the net for
+    `steps` steps while the rate rises from `lr_start` to `lr_end`, by default a range that suits the optimiser. With
+    `out`, a folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that
+    has the rates. Raises UserError where a sweep is impossible, or shows nothing.
     """
-    wanted, net, dataset = with_own(recipe(name, **changes), model, data)
+    wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
     chosen = resolve_device(device)
-    sets = split(wanted, dataset or load_data(wanted, data_dir))
+    sets = split(wanted, dataset or load_data(wanted, data_dir, say=default_observer().on_message))
     resolved = resolve(wanted, sets, chosen)
     rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
     Run.check_unused(out)
@@ -177,9 +209,16 @@ def find_lr(
     )
     if out is not None:
         rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
-        run = Run.create(Path(out), resolved.evolve(schedule=rates), environment(chosen) | fingerprints(sets))
-        _keep(run, found)
+        described = environment(chosen) | fingerprints(sets)
+        _draw(Run.create(Path(out), resolved.evolve(schedule=rates), described, found.to_dict()), found)
     return found
+
+
+def with_init(changes: Mapping[str, Any], init: str | Path | folder.Run | None) -> dict[str, Any]:
+    """The changes of a recipe, with the run to begin from where one is named."""
+    if init is None:
+        return dict(changes)
+    return {**changes, "init": str(init.path if isinstance(init, folder.Run) else init)}
 
 
 def _find(recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, **options: Any) -> LrRange:
@@ -195,9 +234,30 @@ def _find(recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | Non
         )
 
 
-def _keep(run: Run, found: LrRange) -> None:
-    """Store a range test in a run."""
-    run.write_lr_range(found.to_dict())
+def _complete(
+    run: Run,
+    model: nn.Module | None,
+    data: Dataset | ImageSet | None,
+    data_dir: str | Path | None,
+    device: torch.device,
+    observer: Observer,
+) -> None:
+    """Draw what is missing of a run that has ended, and write its report anew, with the images where they are."""
+    run.remove_left_over()
+    try:
+        sets = images_of(run, data=data, data_dir=data_dir)
+    except UserError:
+        if data is not None or data_dir is not None:
+            raise
+        sets = None
+    if sets is None or (model is None and run.recipe.model.name.startswith(OWN)):
+        report(run, data=data, data_dir=data_dir, model=model, device=str(device))
+    else:
+        finish(run, sets, model, device, observer, missing_only=True)
+
+
+def _draw(run: Run, found: LrRange) -> None:
+    """Draw a range test into its run."""
     plots.save(plots.lr_range(found), run.plots / "lr_range.png")
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..cross_validation import CrossValidation
 
 app = typer.Typer(
     help="Train small image classifiers fast, and see what they learned.",
@@ -22,11 +26,29 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as schedule.epochs=3.")
 ]
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", help="Short for --set data.name=...: a data set's name, or the path of your own images."),
+]
 DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where the data set lies; else ONECYCLE_DATA, else the user's cache.")
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Where the data set lies; else ONECYCLE_DATA, else the user's cache. Your own images: where they are now.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+
+
+def print_cross_validation(found: CrossValidation, as_json: bool) -> None:
+    """The result of all folds on stdout."""
+    if as_json:
+        typer.echo(json.dumps({"run": str(found.path), **found.to_dict()}, indent=2, allow_nan=False))
+        return
+    from ..progress import print_folds
+
+    print_folds(found)
 
 
 @app.callback()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError, suggestion
-from .app import DataDirOption, JsonOption, RecipeArgument, SetOption, data_app, models_app, recipes_app
+from .app import DataDirOption, DataOption, JsonOption, RecipeArgument, SetOption, data_app, models_app, recipes_app
 
 
 @recipes_app.callback(invoke_without_command=True)
@@ -44,9 +44,9 @@ def group(context: typer.Context) -> None:
 @models_app.command("summary")
 def models_summary(
     net: Annotated[str, typer.Argument(metavar="NET", help="A registered net, such as custom_resnet.")],
-    image_size: Annotated[int, typer.Option(min=32, help="Height and width in pixels.")] = 32,
-    num_classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 10,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch.")] = 1,
+    image_size: Annotated[int, typer.Option(min=32, max=65_536, help="Height and width in pixels.")] = 32,
+    num_classes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Classes.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images in the batch.")] = 1,
 ) -> None:
     """Print a net's layers: kind, output shape, parameters, multiply-adds."""
     from .. import api
@@ -58,7 +58,7 @@ def models_summary(
 
 @data_app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10 or cifar100.")],
     data_dir: DataDirOption = None,
     mirror: Annotated[
         list[str] | None, typer.Option(help="An address to try first; also ONECYCLE_MIRROR. May be repeated.")
@@ -69,22 +69,29 @@ def data_fetch(
     from .. import api
 
     path = api.fetch(name, data_dir=data_dir, mirrors=mirror or [], timeout_s=timeout)
-    typer.echo(f"{path}: whole and verified; train with: onecycle train custom_resnet --data-dir {path.parent}")
+    train = f"onecycle train custom_resnet --data {name} --data-dir {path.parent}"
+    typer.echo(f"{path}: whole and verified; train with: {train}")
 
 
 @data_app.command("info")
 def data_info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered data set.")] = "cifar10",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A registered data set, or the path of your own images.")
+    ] = "cifar10",
     data_dir: DataDirOption = None,
+    changes: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Counts, classes and channel statistics."""
     from .. import api, registry
+    from ..recipes import assignments, place_of
 
-    if name not in registry.names("data"):
-        raise UserError(f"data set {name!r} is unknown; {suggestion(name, registry.names('data'))}")
-    dataset = registry.load("data", name)(data_dir=data_dir, image_size=32)
-    parts = {"train": api.describe_data(dataset.train), "test": api.describe_data(dataset.test)}
+    if name not in registry.names("data") and place_of(name) is None:
+        hint = f"{suggestion(name, registry.names('data'))}; your own images have a path, such as ./photos"
+        raise UserError(f"data set {name!r} is unknown; {hint}")
+    sets = api.load_sets(name, data_dir=data_dir, **assignments(changes or []))
+    named = {"train": sets.train, "val": sets.val, "test": sets.test}
+    parts = {part: api.describe_data(images) for part, images in named.items() if images is not None}
     if as_json:
         typer.echo(json.dumps({"name": name, **parts}, indent=2))
         return
@@ -99,6 +106,7 @@ def data_preview(
     out: Annotated[Path, typer.Option(help="The picture's file.")] = Path("preview.png"),
     samples: Annotated[int, typer.Option(min=1, max=100, help="Images; one a class in turn.")] = 10,
     epochs: Annotated[int, typer.Option(min=1, max=24, help="Augmentations of each.")] = 8,
+    data: DataOption = None,
     data_dir: DataDirOption = None,
     changes: SetOption = None,
 ) -> None:
@@ -107,6 +115,7 @@ def data_preview(
     from ..recipes import assignments
     from ..recipes import recipe as read
 
-    wanted = read(recipe, **assignments(changes or []))
+    asked = assignments(changes or []) | ({} if data is None else {"data.name": data})
+    wanted = read(recipe, **asked)
     path = api.preview(wanted, out=out, samples=samples, epochs=epochs, data_dir=data_dir)
     typer.echo(f"wrote {path}")

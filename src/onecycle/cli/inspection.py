@@ -9,23 +9,29 @@ from typing import Annotated
 
 import typer
 
-from ..errors import Stopped
-from .app import DataDirOption, DeviceOption, JsonOption, RunArgument, app
+from ..errors import Stopped, UserError
+from .app import DataDirOption, DeviceOption, JsonOption, RunArgument, app, print_cross_validation
 
 
 @app.command()
 def evaluate(
     run: RunArgument,
     data: Annotated[
-        str | None, typer.Option(help="Another data set with the same classes; the net is run on it.")
+        str | None, typer.Option(help="Another data set, by name or path, with the same classes; the net is run on it.")
     ] = None,
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Accuracy with its interval, every class, what is taken for what, calibration."""
+    """Accuracy with its interval, every class, what is taken for what, calibration; of a run or of all its folds."""
     from .. import api
+    from ..cross_validation import is_cross_validation
 
+    if is_cross_validation(run):
+        if data is not None:
+            raise UserError(f"{run}: --data goes with one run; name one of the folds, such as {run}/fold1")
+        print_cross_validation(api.CrossValidation.load(run), as_json)
+        return
     found = api.evaluate(run, data=data, data_dir=data_dir, device=device)
     if as_json:
         typer.echo(json.dumps({"run": str(run), "data": data, **found.to_dict()}, indent=2, allow_nan=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -10,16 +11,24 @@ from typing import NoReturn
 
 import typer
 
-from ..errors import OnecycleError
+from ..errors import OnecycleError, one_line
+from ..interruption import Terminated, sigterm_raises
 from .app import app
+
+_INTERRUPTED = 130  # the exit code after SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with the exit code of the contract: errors are lines on stderr, no traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = [one for one in given if one != "--debug"] or ["--help"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be fit for the terminal's encoding
     try:
-        code = app(asked, prog_name="onecycle", standalone_mode=False)
+        with sigterm_raises():
+            code = app(asked, prog_name="onecycle", standalone_mode=False)
+        if code == _INTERRUPTED:  # what typer makes of KeyboardInterrupt, without a word
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,14 +48,17 @@ def _explained(error: BaseException) -> tuple[str, int]:
     """What to say of an error, and the exit code: 2 for the user's or the machine's side, 1 for a fault of ours."""
     if isinstance(error, OnecycleError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "interrupted; a run that has a checkpoint goes on with --resume", 130
+    if isinstance(error, KeyboardInterrupt | Terminated | typer.Abort):
+        said, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", _INTERRUPTED)
+        return f"{said}; a training that has its folder goes on with --resume", code
     usage = getattr(error, "format_message", None)  # the command line itself was wrong: an option, a value
     if usage is not None:
-        return " ".join(usage().split()), 2
+        return one_line(" ".join(usage().split())), 2
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}", 2
+        return one_line(f"{where}{error.strerror or error}"), 2
+    if isinstance(error, UnicodeEncodeError) or "embedded null" in str(error):
+        return f"a name is none that a file can have ({one_line(str(error))})", 2
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         return "there is not enough memory for this; a smaller data.batch_size or image needs less", 2
-    return f"a fault of onecycle's own, {type(error).__name__}: {error}; --debug shows where", 1
+    return f"a fault of onecycle's own, {type(error).__name__}: {one_line(str(error))}; --debug shows where", 1

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UserError
-from .app import DataDirOption, DeviceOption, JsonOption, RecipeArgument, SetOption, app
+from .app import (
+    DataDirOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    RecipeArgument,
+    SetOption,
+    app,
+    print_cross_validation,
+)
 
 if TYPE_CHECKING:
+    from ..api import CrossValidation
     from ..observer import Observer
     from ..run import Run
 
@@ -21,13 +31,21 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(metavar="[RECIPE]", help="A shipped recipe's name or a YAML file.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Short for --set data.name=...")] = None,
+    data: DataOption = None,
     data_dir: DataDirOption = None,
     changes: SetOption = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=...")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Begin with the weights of this run; short for --set init=...")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate: train so many times, each time without one fold of the images.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; it must not exist.")] = None,
     device: DeviceOption = "auto",
-    resume: Annotated[Path | None, typer.Option(help="Go on with the training in this run's folder.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the training, or the cross-validation, in this folder.")
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write for TensorBoard too; needs the extra tensorboard.")
     ] = False,
@@ -38,14 +56,28 @@ def train(
     from ..recipes import recipe as read
 
     asked = assignments(changes or [])
-    asked |= {key: value for key, value in (("data.name", data), ("seed", seed)) if value is not None}
+    start = None if init is None else str(init)
+    asked |= {key: value for key, value in (("data.name", data), ("seed", seed), ("init", start)) if value is not None}
     if recipe is None and resume is None:
         raise UserError("train needs either a RECIPE or --resume RUN, such as: onecycle train custom_resnet")
     if resume is not None and out is not None:
         raise UserError("--out does not go with --resume; a resumed run stays in its folder")
+    if resume is not None and folds is not None:
+        raise UserError("--folds does not go with --resume; a cross-validation keeps its folds")
     from .. import api
+    from ..cross_validation import is_cross_validation
 
     observer = _with_tensorboard() if tensorboard else None
+    if resume is not None and is_cross_validation(resume):
+        if recipe is not None or asked:
+            raise UserError(f"{resume}: a cross-validation goes on as it began; leave the recipe and its changes out")
+        _end_folds(api.resume_folds(resume, data_dir=data_dir, device=device, observer=observer), as_json, tensorboard)
+        return
+    if folds is not None:
+        wanted = read(str(recipe), **asked)
+        found = api.cross_validate(wanted, folds=folds, data_dir=data_dir, out=out, device=device, observer=observer)
+        _end_folds(found, as_json, tensorboard)
+        return
     if resume is not None:
         run = api.resume(resume, name=recipe, changes=asked, data_dir=data_dir, device=device, observer=observer)
     else:
@@ -60,7 +92,7 @@ def train(
 @app.command("find-lr")
 def find_lr(
     recipe: RecipeArgument,
-    data: Annotated[str | None, typer.Option(help="Short for --set data.name=...")] = None,
+    data: DataOption = None,
     data_dir: DataDirOption = None,
     changes: SetOption = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=...; of the first sweep.")] = None,
@@ -115,6 +147,15 @@ def _report_end(run: Run, as_json: bool) -> None:
     from ..progress import print_end
 
     print_end(run, summary)
+
+
+def _end_folds(found: CrossValidation, as_json: bool, tensorboard: bool) -> None:
+    print_cross_validation(found, as_json)
+    if tensorboard:
+        from ..launch.tensorboard import write_pictures
+
+        for run in found.runs:
+            write_pictures(run)
 
 
 def _with_tensorboard() -> Observer:

@@ -1,10 +1,13 @@
 """Image sets, the plan of an epoch, augmentation and loading; usable in one's own training loop."""
 
 from .cifar import cifar10
+from .cifar100 import cifar100
 from .digits import digits
-from .images import Dataset, ImageSet, stratified_split
+from .images import Dataset, ImageSet, stratified_folds, stratified_split
 from .loader import Augmentation, Batch, Loader
+from .own import OwnImages, own_images
 from .plan import EpochPlan, plan_epoch
+from .rows import Pixels, Rows
 
 __all__ = [
     "Augmentation",
@@ -13,8 +16,14 @@ __all__ = [
     "EpochPlan",
     "ImageSet",
     "Loader",
+    "OwnImages",
+    "Pixels",
+    "Rows",
     "cifar10",
+    "cifar100",
     "digits",
+    "own_images",
     "plan_epoch",
+    "stratified_folds",
     "stratified_split",
 ]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..randomness import generator
+from .rows import Pixels, rows_of
+
+_CHUNK_BYTES: Final = 2**20  # of pixels that are gone through together: counting takes eight times as much
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """N square images, RGB.
 
-    `images_nhwc` is uint8 [N, H, W, 3], in memory or memory-mapped; `labels` is int64 [N], each an index into
-    `classes`. Raises UserError where shapes, types or labels do not fit.
+    `images_nhwc` is uint8 [N, H, W, 3], an array in memory or memory-mapped, or Rows: some images of a map, which
+    `images_nhwc[index]` reads, and `np.asarray(images_nhwc)` copies all into memory. `labels` is int64 [N], each an
+    index into `classes`. Raises UserError where shapes, types or labels do not fit.
     """
 
-    images_nhwc: NDArray[np.uint8]
+    images_nhwc: Pixels
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
 
@@ -48,8 +53,8 @@ class ImageSet:
         return int(self.images_nhwc.shape[1])
 
     def subset(self, index: NDArray[np.int64]) -> ImageSet:
-        """The images at `index`, in its order; a copy."""
-        return ImageSet(self.images_nhwc[index], self.labels[index], self.classes)
+        """The images at `index`, in its order: a copy, or where they are memory-mapped Rows, which takes no memory."""
+        return ImageSet(rows_of(self.images_nhwc, index), self.labels[index], self.classes)
 
     def channel_statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Mean and standard deviation of each channel over all pixels, in 0..1; exact, from counts of the levels.
@@ -57,11 +62,12 @@ class ImageSet:
         The deviation of a channel that is constant is given as 1, so that it can be divided by.
         """
         levels = np.arange(256) / 255
+        of_channels = np.zeros((3, 256), np.int64)
+        for images_nhwc in self._chunks():
+            for channel, counts in enumerate(of_channels):
+                counts += np.bincount(images_nhwc[..., channel].ravel(), minlength=256)
         means, deviations = [], []
-        for channel in range(3):
-            counts = np.zeros(256, np.int64)
-            for start in range(0, len(self), 4096):
-                counts += np.bincount(self.images_nhwc[start : start + 4096, :, :, channel].ravel(), minlength=256)
+        for counts in of_channels:
             mean = float(counts @ levels / counts.sum())
             means.append(mean)
             deviation = float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum()))
@@ -72,9 +78,15 @@ class ImageSet:
         """SHA-256 over pixels, labels and class names: two sets with the same one train the same."""
         digest = hashlib.sha256(repr((self.images_nhwc.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.labels).data)
-        for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(self.images_nhwc[start : start + 4096]).data)
+        for images_nhwc in self._chunks():
+            digest.update(np.ascontiguousarray(images_nhwc).data)
         return digest.hexdigest()
+
+    def _chunks(self) -> Iterator[NDArray[np.uint8]]:
+        """The pixels of all images, some at a time."""
+        rows = max(_CHUNK_BYTES // max(self.image_size**2 * 3, 1), 1)
+        for start in range(0, len(self), rows):
+            yield self.images_nhwc[start : start + rows]
 
 
 class Dataset(NamedTuple):
@@ -100,3 +112,16 @@ def stratified_split(labels: NDArray[np.int64], count: int, seed: int) -> tuple[
     mask = np.zeros(len(labels), bool)
     mask[np.concatenate(chosen)] = True
     return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+def stratified_folds(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold [n] of each image, 0 to folds - 1; depends on `seed` alone.
+
+    Over the folds, the counts of a class differ by one at most, and so do the sizes of the folds.
+    """
+    random = generator(seed, 0, "folds")
+    by_class = [random.permutation(np.flatnonzero(labels == one)) for one in np.unique(labels)]
+    found = np.empty(len(labels), np.int64)
+    # In turn, and on from one class to the next: else the first folds would get what is left over of every class.
+    found[np.concatenate(by_class)] = np.arange(len(labels)) % folds
+    return found

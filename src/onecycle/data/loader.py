@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..epochs import in_force
 from ..errors import UserError, suggestion
 from . import augment
 from .images import ImageSet
+from .pixels import DevicePixels, as_tensor
 from .plan import EpochPlan, Flip, plan_epoch
 
 
@@ -93,7 +91,7 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Batches of one image set; the pixels are kept on `device` as uint8.
+    """Batches of one image set; the pixels are kept on `device` as uint8, or fetched from the set a batch at a time.
 
     Without `mean` and `std` (a channel, of pixels in 0..1) those of the set are used. With `augmentation`, `epoch(e)`
     yields the shuffled, augmented batches of epoch e; `in_order()` yields all images plain, for evaluation. `hardest`
@@ -131,8 +129,8 @@ class Loader:
         self._seed = seed
         self._drop_last, self._hardest = drop_last, hardest
         self._device, self._dtype = torch.device(device), dtype
-        self._images_nhwc = _tensor(images.images_nhwc).to(self._device)
-        self._labels = _tensor(images.labels).to(self._device)
+        self._pixels = DevicePixels(images.images_nhwc, self._device)
+        self._labels = as_tensor(images.labels).to(self._device)
 
     def __len__(self) -> int:
         """The batches of an epoch over all images."""
@@ -168,7 +166,7 @@ class Loader:
             self._seed,
             epoch,
             samples=self.samples,
-            image_size=self._images_nhwc.shape[1],
+            image_size=self._pixels.image_size,
             crop_padding=a.crop_padding,
             flip=a.flip,
             cutout=a.cutout,
@@ -186,30 +184,49 @@ class Loader:
         """
         plan = self.plan(epoch)
         assert self._augmentation is not None
-        side = self._augmentation.side(epoch, self._images_nhwc.shape[1])
-        order = torch.from_numpy(plan.order).to(self._device)
+        side = self._augmentation.side(epoch, self._pixels.image_size)
+        order = as_tensor(plan.order).to(self._device)
         choices = [
-            torch.from_numpy(choice).to(self._device)
+            as_tensor(choice).to(self._device)
             for choice in (plan.affine, plan.crop_yx, plan.flip, plan.cutout_yx, plan.cutout)
         ]
         if chosen is not None:
             order = order[chosen[order]]
-        for batch in range(start, self._batches(len(order))):
-            index = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield self._batch(side, index, *(choice.index_select(0, index) for choice in choices))
+        for index, images_nhwc in self._in_batches(order, start, self._batches(len(order))):
+            yield self._batch(side, images_nhwc, index, *(choice.index_select(0, index) for choice in choices))
 
     def in_order(self, samples: Tensor | None = None) -> Iterator[Batch]:
         """All images, or these `samples` [m], normalised only, in their own order."""
         wanted = torch.arange(self.samples) if samples is None else samples
-        for index in wanted.to(self._device).split(self.batch_size):
-            yield self._finish(self._images_nhwc.index_select(0, index), index)
+        for index, images_nhwc in self._in_batches(wanted.to(self._device)):
+            yield self._finish(images_nhwc, index)
+
+    def _in_batches(self, order: Tensor, start: int = 0, end: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The samples and the pixels of the batches from `start` to `end`, in this order."""
+        batches = order.split(self.batch_size)[start:end]
+        wanted = order.to(self._pixels.device).split(self.batch_size)[start:end]
+        with self._pixels.read_ahead.one_by_one():
+            for number, index in enumerate(batches):
+                if number == 0:
+                    self._pixels.expect(wanted[0])
+                images_nhwc = self._pixels.take(wanted[number])
+                if number + 1 < len(wanted):
+                    self._pixels.expect(wanted[number + 1])
+                yield index, images_nhwc
 
     def _batch(
-        self, side: int, index: Tensor, affine: Tensor, crop_yx: Tensor, flip: Tensor, cutout_yx: Tensor, chosen: Tensor
+        self,
+        side: int,
+        images_nhwc: Tensor,
+        index: Tensor,
+        affine: Tensor,
+        crop_yx: Tensor,
+        flip: Tensor,
+        cutout_yx: Tensor,
+        chosen: Tensor,
     ) -> Batch:
         assert self._augmentation is not None
-        a, full, hole = self._augmentation, self._images_nhwc.shape[1], self._augmentation.cutout
-        images_nhwc = self._images_nhwc.index_select(0, index)
+        a, full, hole = self._augmentation, self._pixels.image_size, self._augmentation.cutout
         if a.moves:
             images_nhwc = augment.shift_scale_rotate(images_nhwc, affine)
         images_nhwc = augment.random_crop(images_nhwc, crop_yx, a.crop_padding, a.padding)
@@ -226,11 +243,3 @@ class Loader:
     def _finish(self, images_nhwc: Tensor, index: Tensor) -> Batch:
         normalized = augment.normalize(images_nhwc, self.mean, self.std, self._dtype)
         return Batch(normalized.permute(0, 3, 1, 2), self._labels.index_select(0, index), index)
-
-
-def _tensor(array: NDArray[Any]) -> Tensor:
-    """The array's memory as a tensor; a copy only where it is not contiguous."""
-    with warnings.catch_warnings():
-        # torch warns of arrays that may not be written, as memory-mapped sets are; nothing here writes to them.
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(np.ascontiguousarray(array))

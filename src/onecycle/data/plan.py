@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..randomness import generator
+from ..randomness import Purpose, generator
 
 Flip = Literal["random", "alternating", "none"]
 
@@ -24,13 +24,13 @@ class EpochPlan:
     order [N]: the samples in the order in which they are seen. crop_yx [N, 2]: the crop's corner in the padded image,
     0 to 2 x padding. flip [N]: whether the crop is mirrored. cutout_yx [N, 2]: the hole's corner. cutout [N]: whether
     there is one. affine [N, 4]: shift down and to the right, as fractions of the side, factor of the enlargement, and
-    angle in degrees; (0, 0, 1, 0) where nothing moves.
+    angle in degrees; (0, 0, 1, 0) where nothing moves. Takes 26 bytes a sample, with shifts, scales or rotations 42.
     """
 
     order: NDArray[np.int64]
-    crop_yx: NDArray[np.int64]
+    crop_yx: NDArray[np.int32]
     flip: NDArray[np.bool_]
-    cutout_yx: NDArray[np.int64]
+    cutout_yx: NDArray[np.int32]
     cutout: NDArray[np.bool_]
     affine: NDArray[np.float32]
 
@@ -55,12 +55,17 @@ def plan_epoch(
     holes = generator(seed, epoch, "cutout_choice").random(samples) < cutout_probability
     return EpochPlan(
         order=generator(seed, epoch, "order").permutation(samples),
-        crop_yx=generator(seed, epoch, "crop").integers(0, 2 * crop_padding + 1, (samples, 2)),
+        crop_yx=_corners(seed, epoch, samples, "crop", 2 * crop_padding + 1),
         flip=_flips(seed, epoch, samples, flip),
-        cutout_yx=generator(seed, epoch, "cutout").integers(0, corners, (samples, 2)),
+        cutout_yx=_corners(seed, epoch, samples, "cutout", corners),
         cutout=holes if cutout else np.zeros(samples, bool),
         affine=_affines(seed, epoch, samples, (shift, shift, scale, rotate), affine_probability),
     )
+
+
+def _corners(seed: int, epoch: int, samples: int, purpose: Purpose, values: int) -> NDArray[np.int32]:
+    """Drawn as int64, as another type would take other numbers from the generator, and kept in half of it."""
+    return generator(seed, epoch, purpose).integers(0, values, (samples, 2)).astype(np.int32)
 
 
 def _flips(seed: int, epoch: int, samples: int, flip: Flip) -> NDArray[np.bool_]:
@@ -80,7 +85,7 @@ def _affines(
     """Each value uniform between its limit and the limit's negative, around that of no change."""
     none = np.array([0, 0, 1, 0], np.float32)
     if not any(limits):
-        return np.tile(none, (samples, 1))
+        return np.broadcast_to(none, (samples, 4))
     drawn = generator(seed, epoch, "affine").uniform(-1, 1, (samples, 4)) * limits
     chosen = generator(seed, epoch, "affine_choice").random(samples) < probability
     affines: NDArray[np.float32] = none + drawn.astype(np.float32) * chosen[:, None]

@@ -2,7 +2,7 @@
 
 from .grad_cam import METHODS, class_activation
 from .label_errors import LabelErrors, find_label_errors
-from .layers import default_layer
+from .layers import default_layer, map_layers
 from .mistaken import Activations, Saliency, explain, saliency
 from .saliency import integrated_gradients
 from .selection import check_count, first, select
@@ -19,6 +19,7 @@ __all__ = [
     "find_label_errors",
     "first",
     "integrated_gradients",
+    "map_layers",
     "saliency",
     "select",
 ]

@@ -22,6 +22,20 @@ def default_layer(net: nn.Module, example_nchw: Tensor | None = None) -> str:
     own = getattr(net, "explained_layer", None)
     if isinstance(own, str):
         return own
+    found = map_layers(net, example_nchw)
+    if not found:
+        raise UserError(
+            f"{type(net).__name__} has no layer that gives maps of more than one pixel; "
+            "class activation maps need a convolutional net"
+        )
+    return found[-1]
+
+
+def map_layers(net: nn.Module, example_nchw: Tensor | None = None) -> list[str]:
+    """The layers that run once and give maps [n, c, h, w] of more than one pixel, in the order in which they end.
+
+    They are seen in one forward pass, of `example_nchw` or of black images of 32 x 32 pixels.
+    """
     example = torch.zeros(1, 3, 32, 32) if example_nchw is None else example_nchw
     ended: list[str] = []
     calls: Counter[str] = Counter()
@@ -37,13 +51,7 @@ def default_layer(net: nn.Module, example_nchw: Tensor | None = None) -> str:
             stack.callback(hook.remove)
         with probing(net) as forward:
             forward(as_input(net, example))
-    once = [name for name in ended if calls[name] == 1]
-    if not once:
-        raise UserError(
-            f"{type(net).__name__} has no layer that gives maps of more than one pixel; "
-            "class activation maps need a convolutional net"
-        )
-    return once[-1]
+    return [name for name in ended if calls[name] == 1]
 
 
 def layer_of(net: nn.Module, name: str) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,15 @@ class LrRange:
     rule_min: str
     suggestions: dict[str, tuple[float, ...]]
     sweeps: tuple[Sweep, ...]
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> LrRange:
+        """Take what `to_dict` gave, also through JSON."""
+        sweeps = tuple(
+            Sweep(one["seed"], tuple(one["lrs"]), tuple(one["losses"]), one["end"]) for one in stored["sweeps"]
+        )
+        suggestions = {rule: tuple(rates) for rule, rates in stored["suggestions"].items()}
+        return cls(stored["lr_min"], stored["lr_max"], stored["rule"], stored["rule_min"], suggestions, sweeps)
 
     @property
     def descents(self) -> list[Descent]:

@@ -13,7 +13,8 @@ from torch import nn
 
 from .. import registry
 from ..errors import UserError
-from ..preparation import Sets, build_loader, build_net, initialize
+from ..fine_tuning import take_over
+from ..preparation import Sets, build_loader, build_net, class_weights, initialize
 from ..recipes import Recipe
 from .choice import RULE, RULE_MIN, LrRange, check_rules, choose
 from .sweeps import STEPS, Sweep, check_range, sweep
@@ -51,12 +52,17 @@ def find(
     start, end = start if lr_start is None else lr_start, end if lr_end is None else lr_end
     check_range(start, end, steps)
     check_rules(rule, rule_min)
+    weights = class_weights(recipe, sets.train, device)
+    loss = functools.partial(F.cross_entropy, weight=weights, label_smoothing=recipe.loss.label_smoothing)
     done: list[Sweep] = []
     for number in range(sweeps):
         seeded = recipe.evolve(seed=recipe.seed + number)
         swept = _copy(net) if net else build_net(seeded, len(sets.train.classes))
         swept.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        initialize(swept, build_loader(seeded, sets.train, device, train=False))
+        if recipe.init is None:
+            initialize(swept, build_loader(seeded, sets.train, device, train=False))
+        else:
+            take_over(swept, seeded, sets.train.classes)
         loader = build_loader(seeded, sets.train, device, train=True)
         shift = 10 ** _SHIFTS_DECADES[number % len(_SHIFTS_DECADES)]
         done.append(
@@ -67,7 +73,7 @@ def find(
                 lr_start=start * shift,
                 lr_end=end * shift,
                 steps=steps,
-                loss=functools.partial(F.cross_entropy, label_smoothing=recipe.loss.label_smoothing),
+                loss=loss,
                 precision=recipe.precision,
                 seed=seeded.seed,
                 on_step=_counted(on_step, number * steps, sweeps * steps),

@@ -36,6 +36,7 @@ class Compact(nn.Module):
     """
 
     explained_layer = "block4"  # the last maps, of 4 x 4 pixels where images have 32
+    head_layer = "linear"  # gives the logits; begins anew where an earlier run had other classes
 
     def __init__(self, num_classes: int, norms: Norms) -> None:
         super().__init__()

@@ -40,6 +40,7 @@ class WhitenedConvNet(nn.Module):
     """
 
     explained_layer = "stage3"
+    head_layer = "linear"  # gives the logits; begins anew where an earlier run had other classes
 
     def __init__(
         self,

@@ -10,9 +10,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..errors import UserError
+from ..schedule import MOST_RATE
 
 # The bounds that torch's optimisers have too, so that a recipe is held against them before anything is begun.
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST_RATE)]  # products with a rate stay within float32
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -25,7 +25,7 @@ def augmented(recipe: Recipe, images: ImageSet, *, samples: int = 10, epochs: in
     views = augmented_views(subset, augmentation, mean=mean, seed=recipe.seed, epochs=epochs)
     names = class_names(images.classes, subset.labels, _SIZE, 130)
     return augmentation_grid(
-        subset.images_nhwc,
+        np.asarray(subset.images_nhwc),
         views,
         [names[label] for label in subset.labels],
         f"{recipe.name}: what the net sees in epochs 1 to {epochs}",

@@ -89,7 +89,7 @@ def count_epochs(axes: Axes) -> None:
 def title_of(run: Run, what: str = "") -> str:
     """Which run a picture is of, and what it shows of it."""
     recipe = run.recipe
-    return f"{recipe.name} on {recipe.data.name}, seed {recipe.seed}" + (f": {what}" if what else "")
+    return f"{recipe.name} on {recipe.data.label}, seed {recipe.seed}" + (f": {what}" if what else "")
 
 
 def save(figure: MatplotlibFigure, path: str | Path) -> Path:

@@ -5,6 +5,7 @@ from .bars import download_progress, step_progress
 from .comparison import print_comparison
 from .evaluation import print_evaluation
 from .explanation import print_explanation
+from .folds import print_folds
 from .notebook import NotebookObserver
 from .numbers import duration
 from .printing import print_data_info, print_end, print_lr_range
@@ -21,6 +22,7 @@ __all__ = [
     "print_end",
     "print_evaluation",
     "print_explanation",
+    "print_folds",
     "print_lr_range",
     "step_progress",
 ]

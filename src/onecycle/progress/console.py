@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import IO, TypedDict
 
 import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
 
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal to redraw
 
 
@@ -18,6 +22,12 @@ class Console(rich.console.Console):
 
     def __init__(self, file: IO[str] | None = None, *, stderr: bool = False) -> None:
         super().__init__(file=file, stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The text to print; what a terminal would obey, as a class of a stranger's run may be named, is replaced."""
+        for segment in super().render(renderable, options):
+            safe = segment.control or not _CONTROL.search(segment.text)
+            yield segment if safe else segment._replace(text=_CONTROL.sub("\N{REPLACEMENT CHARACTER}", segment.text))
 
     @property
     def is_terminal(self) -> bool:

@@ -22,14 +22,14 @@ _STYLES = {"95% interval": "dim", "wrong": "yellow"}
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, bytes that are no UTF-8
 
 
-def print_evaluation(run_label: str, evaluation: Evaluation) -> None:
+def print_evaluation(run_label: str, evaluation: Evaluation, of: str = "test images") -> None:
     """Accuracy, classes from the worst to the best, what is taken for what, and calibration, as text and a table.
 
-    Of more than MOST_CLASSES classes the worst and the best have a line.
+    `of` says what images it is of. Of more than MOST_CLASSES classes the worst and the best have a line.
     """
     console = Console()
     console.print(Text(_printable(run_label), "dim"), soft_wrap=True)
-    console.print(_headline(evaluation), soft_wrap=True)
+    console.print(_headline(evaluation, of), soft_wrap=True)
     console.print(_second_line(evaluation), soft_wrap=True)
     shown, note = _classes_shown(evaluation.by_class)
     console.print()
@@ -44,9 +44,9 @@ def print_evaluation(run_label: str, evaluation: Evaluation) -> None:
     console.print(Text.assemble(("calibration", "bold"), f": {calibration}"), soft_wrap=True)
 
 
-def _headline(evaluation: Evaluation) -> Text:
+def _headline(evaluation: Evaluation, of: str) -> Text:
     low, high = (f"{100 * end:.2f}" for end in evaluation.interval)
-    rest = f" of {evaluation.images:,} test images right (95% interval {low} to {high})"
+    rest = f" of {evaluation.images:,} {of} right (95% interval {low} to {high})"
     return Text.assemble((f"{evaluation.accuracy:.2%}", "bold"), rest)
 
 

@@ -62,7 +62,6 @@ class NotebookObserver(Observer):
     def on_start(self, recipe: Recipe, run: Run, device: str, step: int) -> None:
         """Say what begins, in what precision and on what."""
         self._title = headline(recipe, run, device, step)
-        self._names = columns(recipe.data.val_fraction > 0)[:-1]  # the time that is left is said beside the bar
         self._draw(last=True)
 
     def on_progress(self, progress: Progress) -> None:
@@ -72,6 +71,7 @@ class NotebookObserver(Observer):
 
     def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
         """Add the epoch's line."""
+        self._names = columns("val_loss" in row)[:-1]  # the time that is left is said beside the bar
         self._rows.append([cell(name, row, seconds_left) for name in self._names])
         self._draw()
 

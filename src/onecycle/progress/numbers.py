@@ -61,7 +61,7 @@ def headline(recipe: Recipe, run: Run, device: str, step: int) -> str:
     """What begins, in what precision, on what, and where it is written."""
     went_on = f", going on after step {step}" if step else ""
     how = f"{_PRECISIONS[recipe.precision]} on {device}, into {run.path}{went_on}"
-    return f"{recipe.name} on {recipe.data.name}, seed {recipe.seed}: {how}"
+    return f"{recipe.name} on {recipe.data.label}, seed {recipe.seed}: {how}"
 
 
 def _width(name: str) -> int:

@@ -31,11 +31,9 @@ class TerminalObserver(Observer):
         self._live: Live | None = None
         self._lines_at = time.monotonic()
         self._header_due = True
-        self._held_out = False
 
     def on_start(self, recipe: Recipe, run: Run, device: str, step: int) -> None:
         """Say what begins, in what precision and on what."""
-        self._held_out = recipe.data.val_fraction > 0
         self._header_due = True
         self._console.print(headline(recipe, run, device, step), soft_wrap=True)
 
@@ -55,7 +53,7 @@ class TerminalObserver(Observer):
         """Print the epoch's line, under a header where it is the first."""
         self.on_end()
         self._lines_at = time.monotonic()
-        names = columns(self._held_out)
+        names = columns("val_loss" in row)
         if self._header_due:
             self._header_due = False
             self._console.print(aligned(names, names), style="bold", soft_wrap=True)

@@ -1,6 +1,20 @@
 """Recipes: the value, how one is read and checked, and the shipped ones, a function each."""
 
-from .checking import assignments, checked, read_yaml, recipe
+from .checking import checked, recipe
+from .places import holds_image_files, place_of
+from .reading import assignments, read_yaml
 from .schema import OWN, Component, Recipe, differences, flatten
 
-__all__ = ["OWN", "Component", "Recipe", "assignments", "checked", "differences", "flatten", "read_yaml", "recipe"]
+__all__ = [
+    "OWN",
+    "Component",
+    "Recipe",
+    "assignments",
+    "checked",
+    "differences",
+    "flatten",
+    "holds_image_files",
+    "place_of",
+    "read_yaml",
+    "recipe",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import re
@@ -11,13 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .. import registry
-from ..errors import UserError, suggestion
+from ..errors import UserError, shown, suggestion
 from ..schedule import provisional
-from .schema import OWN, Loader, Recipe, annotation_at, fields_at, form, refuse_booleans
+from .places import absolute, holds_image_files, place_of
+from .reading import read_yaml
+from .schema import OWN, Recipe, annotation_at, fields_at, form, refuse_booleans
 
 COMPONENTS = ("model", "optimizer", "schedule")
 
@@ -53,52 +55,26 @@ def checked(base: Recipe | Mapping[str, Any], where: str, found: Iterable[str] =
     values.setdefault("name", Path(where).stem)
     refused = _refused_by_schema(values)
     problems = [*found, *refused.values()]
+    if "" in refused:  # a key that is no Unicode: the rest has not been looked at
+        raise UserError(*(f"recipe {where}: {problem}" for problem in problems))
     for kind in COMPONENTS:
         if isinstance(values.get(kind), Mapping) and isinstance(values[kind].get("name"), str):
             values[kind], found = _checked_component(kind, values[kind])
             problems += found
     data_name = values.get("data", {}).get("name", "cifar10") if isinstance(values.get("data", {}), Mapping) else None
     if isinstance(data_name, str) and not data_name.startswith(OWN) and data_name not in registry.names("data"):
-        problems.append(f"data.name {data_name!r} is unknown; {suggestion(data_name, registry.names('data'))}")
+        place = place_of(data_name)
+        if place is None:
+            hint = f"{suggestion(data_name, registry.names('data'))}; one's own images have a path, such as ./photos"
+            problems.append(f"data.name {shown(data_name)} is unknown; {hint}")
+        else:
+            values["data"] = {**values["data"], "name": place}
+    if isinstance(values.get("init"), str) and "init" not in refused:
+        values["init"] = absolute(values["init"])
     problems += _contradictions(_sound(values, refused), refused)
     if problems:
         raise UserError(*(f"recipe {where}: {problem}" for problem in problems))
     return Recipe.model_validate(values)
-
-
-def assignments(pairs: Iterable[str]) -> dict[str, Any]:
-    """`--set a.b=value` texts as dotted changes; the value is read as YAML."""
-    changes: dict[str, Any] = {}
-    problems = []
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key.strip():
-            problems.append(f"--set {pair!r}: not of the form key=value, such as schedule.epochs=3")
-            continue
-        try:
-            changes[key.strip()] = yaml.load(text, Loader)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            problems.append(f"--set {pair!r}: the value is not readable as YAML ({_reason(error)})")
-    if problems:
-        raise UserError(*problems)
-    return changes
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a recipe file. Raises UserError naming the file and the place."""
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except FileNotFoundError:
-        raise UserError(f"recipe {path}: no such file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"recipe {path}: not readable as YAML{line} ({_reason(error)})") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"recipe {path}: not readable ({error})") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"recipe {path}: holds no mapping of recipe keys; 'onecycle recipes show' prints an example")
-    return values
 
 
 def _read(name: str) -> tuple[Recipe | dict[str, Any], str]:
@@ -110,10 +86,6 @@ def _read(name: str) -> tuple[Recipe | dict[str, Any], str]:
         return read_yaml(path), name
     hint = suggestion(name, registry.names("recipe"))
     raise UserError(f"recipe {name!r} is neither a shipped recipe nor a YAML file; {hint}")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "problem", error)).split())
 
 
 def _is_file(path: Path) -> bool:
@@ -174,7 +146,7 @@ def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, 
     refused: dict[str, str] = {}
     for key, parameter in known.items():
         if key in values:
-            filled[key], problem = _option(f"{kind}.{key}", values[key], parameter)
+            filled[key], problem = _option(f"{kind}.{key}", values[key], parameter, _adapters(builder)[key])
         else:
             missing = f"{kind}.{key} is missing, which {kind} {name!r} needs"
             filled[key], problem = parameter.default, missing if parameter.default is _REQUIRED else ""
@@ -183,15 +155,21 @@ def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, 
     return {"name": name, **filled}, [*problems, *refused.values(), *together]
 
 
-def _option(key: str, value: Any, parameter: inspect.Parameter) -> tuple[Any, str]:
+@functools.cache
+def _adapters(builder: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
+    """What checks each of a builder's options; kept, as making one takes longer than using it."""
+    config = ConfigDict(allow_inf_nan=False)
+    return {key: TypeAdapter(one.annotation, config=config) for key, one in registry.options(builder).items()}
+
+
+def _option(key: str, value: Any, parameter: inspect.Parameter, adapter: TypeAdapter[Any]) -> tuple[Any, str]:
     """The value as it is taken, or the default and what is wrong with the value."""
-    adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation, config=ConfigDict(allow_inf_nan=False))
     try:
         return adapter.validate_python(refuse_booleans(value, parameter.annotation)), ""
     except ValidationError as error:
         return parameter.default, _problem(key, error.errors(), value, parameter.annotation)
     except ValueError as error:
-        return parameter.default, f"{key} {_shown(value)}: {error}"
+        return parameter.default, f"{key} {shown(value)}: {error}"
 
 
 def _refused_by_builder(builder: Callable[..., Any], filled: Mapping[str, Any], refused: Collection[str]) -> list[str]:
@@ -234,7 +212,16 @@ def _contradictions(recipe: Recipe, refused: Collection[str]) -> list[str]:
         if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
             problem = f"{key}: the epochs {starts} do not rise; each must be later than the one before"
             found[(key,)] = problem
-    if watched and data.val_fraction == 0:
+    for key, value, default in (("fit", data.fit, "crop"), ("damaged", data.damaged, "refuse")):
+        if value != default and not holds_image_files(data.name):
+            problem = f"data.{key} {value} is for images in files of their own; {default} for {data.label}"
+            found[f"data.{key}", "data.name"] = problem
+    if data.fold is not None and data.val_fraction > 0:
+        both = f"data.fold {list(data.fold)} and data.val_fraction {data.val_fraction:g}"
+        problem = f"{both} would each hold out a part; one of the two"
+        found["data.fold", "data.val_fraction"] = problem
+    held_out = data.val_fraction > 0 or data.fold is not None
+    if watched and not held_out and place_of(data.name) is None:  # a path may bring a held-out part
         problem = "schedule.monitor is val_loss, but data.val_fraction is 0; hold out a part, such as 0.1"
         found["schedule.name", "data.val_fraction"] = problem
     if watched and every != 1:
@@ -276,21 +263,13 @@ def _problem(key: str, errors: list[Any], value: Any, annotation: Any) -> str:
     of_two_forms = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     of_wrong_form = of_two_forms or error["type"] in ("missing", "too_long", "tuple_type")
     if of_wrong_form and not error["type"].startswith(_PRECISE):
-        return f"{key} {_shown(value)}: must be {form(annotation)}"
-    shown = _shown(error.get("input"))
+        return f"{key} {shown(value)}: must be {form(annotation)}"
+    value = shown(error.get("input"))
     if error["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'|(\d+)", error["ctx"]["expected"])
-        return f"{key} {shown} is not allowed; {suggestion(error['input'], [a or b for a, b in allowed])}"
+        return f"{key} {value} is not allowed; {suggestion(error['input'], [a or b for a, b in allowed])}"
     message = error["msg"].replace("Input should be", "must be").replace("Value error, ", "")
-    return f"{key} {shown}: {message[:1].lower()}{message[1:]}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python will print
-        text = "that number"
-    return text if len(text) < 60 else text[:57] + "..."
+    return f"{key} {value}: {message[:1].lower()}{message[1:]}"
 
 
 def _known_keys(values: Mapping[str, Any]) -> list[str]:

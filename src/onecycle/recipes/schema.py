@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -28,9 +29,10 @@ def refuse_booleans(value: Any, annotation: Any) -> Any:
 
     Pydantic takes them as 1 and 0, so that a slip such as `data.batch_size: yes` would go unseen.
     """
-    kinds = _kinds(annotation)
-    if (int in kinds or float in kinds) and bool not in kinds and _holds_boolean(value):
-        raise ValueError("a number is needed, not true or false")
+    if _holds_boolean(value):
+        kinds = _kinds(annotation)
+        if (int in kinds or float in kinds) and bool not in kinds:
+            raise ValueError("a number is needed, not true or false")
     return value
 
 
@@ -59,22 +61,40 @@ class _Part(BaseModel):
 class Data(_Part):
     """Which images, in what batches, and what part of the training set is held out."""
 
-    name: str = "cifar10"
+    name: str = "cifar10"  # or the path of one's own images
     image_size: Side = 32  # pixels a side
+    fit: Literal["crop", "pad", "squash"] = "crop"  # how image files that are not square are made so
+    damaged: Literal["refuse", "skip"] = "refuse"  # what is done with image files that cannot be decoded
     batch_size: int = Field(512, ge=1)
     drop_last: bool = False
     val_fraction: float = Field(0.0, ge=0, lt=1)  # stratified, by split_seed
+    fold: tuple[int, int] | None = None  # [k, K]: the k-th of K stratified folds, by split_seed, is held out
     split_seed: int = Field(0, ge=0, lt=2**63)
     train_limit: int | None = Field(None, ge=1)  # a stratified subset of so many training images, by split_seed
     hardest: tuple[tuple[LaterEpoch, Share], ...] = ()  # share of the training images, those of the largest last loss
     mean: Literal["auto"] | Channels = "auto"  # a channel, of pixels in 0..1; auto: of the training images used
     std: Literal["auto"] | Channels = "auto"
 
+    @field_validator("fold")
+    @classmethod
+    def _is_one_of_the_folds(cls, fold: tuple[int, int] | None) -> tuple[int, int] | None:
+        if fold is not None and not (fold[1] >= 2 and 1 <= fold[0] <= fold[1]):
+            raise ValueError("must be a fold, counted from 1, and how many there are, two or more, such as [1, 5]")
+        return fold
+
     @property
     def statistics(self) -> tuple[Channels, Channels]:
         """Mean and standard deviation of a resolved recipe."""
         assert self.mean != "auto" and self.std != "auto", "the recipe is not resolved"
         return self.mean, self.std
+
+    @property
+    def label(self) -> str:
+        """The name as it is shown: of a folder its own name, of a file with the folder that it is in."""
+        path = Path(self.name)
+        if self.name.startswith(OWN) or not path.is_absolute():
+            return self.name
+        return "/".join(path.parts[1:][-2 if path.suffix else -1 :]) or self.name
 
 
 class Augment(_Part):
@@ -112,6 +132,7 @@ class Loss(_Part):
     """Cross-entropy."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: images / (classes x images of the class)
 
 
 class Ema(_Part):
@@ -135,6 +156,7 @@ class Recipe(_Part):
     data: Data = Data()
     augment: Augment = Augment()
     model: Component
+    init: str | None = None  # the folder of an earlier run, whose final weights the training begins with
     optimizer: Component
     schedule: Component
     loss: Loss = Loss()
@@ -153,6 +175,13 @@ class Recipe(_Part):
             allowed = "1 to 100 printable characters (200 bytes) without / and \\, and not . or .."
             raise ValueError(f"must be fit for a folder's name: {allowed}")
         return name
+
+    @field_validator("init")
+    @classmethod
+    def _can_be_a_folder(cls, init: str | None) -> str | None:
+        if init is not None and not (init.strip() and init.isprintable()):
+            raise ValueError("must be the folder of an earlier run, such as runs/demo, or null")
+        return init
 
     @property
     def epochs(self) -> int:
@@ -191,24 +220,6 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-class Loader(yaml.SafeLoader):
-    """Refuses a key that a mapping holds twice, of which YAML would silently take the last."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Here rather than where the dict is made: by then, keys that `<<` merges in look like the mapping's own."""
-        node = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, Any], int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if (key.tag, key.value) in lines:
-                first = lines[key.tag, key.value]
-                problem = f"the key {key.value!r} is there twice, first at line {first}; keep one"
-                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
-            lines[key.tag, key.value] = key.start_mark.line + 1
-        return node
 
 
 def annotation_at(place: Iterable[Any]) -> Any:

@@ -16,7 +16,8 @@ _LONGEST_NAME = 80
 
 def render(template: str, **context: Any) -> str:
     """The page that a template of this package makes of `context`; every text in it is escaped unless it is Markup."""
-    return _environment().get_template(template).render(context)
+    page = _environment().get_template(template).render(context)
+    return page.encode(errors="replace").decode()  # a file's name that is no UTF-8 comes as halves of characters
 
 
 def short(name: str) -> str:

@@ -46,7 +46,7 @@ def write_report(
     """
     running = refresh_seconds is not None or is_training(run)
     evaluation, shown = None, None
-    if (run.path / "predictions.npz").exists():
+    if run.has("predictions.npz"):
         evaluation, shown = _evaluated(run, images, net, why_no_net, device)
     recipe = run.recipe
     page = render(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ..epochs import positions
 from ..errors import UserError
 from ..evaluation import percent
-from ..files import read_json
 from ..plots import inline
 from ..run import Run
+from ..sealing import damaged
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -126,15 +126,17 @@ def _marks_in_words(marks: inline.Marks) -> list[str]:
 
 
 def _smoothing(run: Run) -> list[str]:
-    smoothing = run.recipe.loss.label_smoothing
-    return [f"The training loss includes label smoothing of {smoothing:g}; the others do not."] if smoothing else []
+    loss = run.recipe.loss
+    of_training = [f"includes label smoothing of {loss.label_smoothing:g}"] if loss.label_smoothing else []
+    if loss.class_weights == "balanced":
+        of_training.append("weighs all classes the same, however many images they have")
+    return [f"The training loss {' and '.join(of_training)}; the others do not."] if of_training else []
 
 
 def _sweep(run: Run) -> tuple[inline.Chart | None, list[str]]:
-    path = run.path / "lr_range.json"
-    if not path.exists():
+    if not run.has("lr_range.json"):
         return None, []
-    found = read_json(path)
+    found = run.lr_range
     try:
         sweeps = len(found["sweeps"])
         sentences = [
@@ -144,4 +146,4 @@ def _sweep(run: Run) -> tuple[inline.Chart | None, list[str]]:
         ]
         return inline.lr_range(found), sentences
     except (KeyError, TypeError, ValueError, IndexError):
-        raise UserError(f"{path}: damaged; it is not what was written") from None
+        raise damaged(run.path / "lr_range.json") from None

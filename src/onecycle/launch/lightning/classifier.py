@@ -23,11 +23,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ... import evaluation, optim, plots, registry
 from ...errors import UserError
 from ...hardware import resolve_device, resolve_precision
-from ...preparation import Sets, build_net, build_schedule, initialize
+from ...preparation import Sets, build_net, build_schedule, class_weights, initialize
 from ...randomness import step_seed
 from ...recipes import OWN, Component, Recipe, checked, recipe
 from ...schedule import Plateau, Schedule, momentum_at, rates_to_find
-from .images import PRECISIONS, ImageDataModule, refuse_several_processes
+from .images import INIT_REFUSED, PRECISIONS, ImageDataModule, refuse_several_processes
 from .sums import Sums
 
 MOST_DRAWN = 20  # mistakes in the picture at the end of a test
@@ -56,6 +56,8 @@ class LitClassifier(LightningModule):
         super().__init__()
         wanted = checked(name, "in the checkpoint") if isinstance(name, Mapping) else recipe(name)
         wanted = recipe(wanted, **changes)
+        if wanted.init is not None:
+            raise UserError(f"recipe {wanted.name}: {INIT_REFUSED}")
         if isinstance(model, nn.Module):
             wanted = checked(wanted.evolve(model=Component(name=OWN + type(model).__name__)), wanted.name)
         elif model is not None:
@@ -77,6 +79,7 @@ class LitClassifier(LightningModule):
         self._schedule: Schedule | None = None  # once there is a Trainer
         self._sums = Sums()  # of the training epoch under way
         self._val_loss: float | None = None
+        self._class_weights: Tensor | None = None
         self._predicted: list[tuple[Tensor, ...]] = []  # logits and labels of the evaluation under way, by batch
         self.save_hyperparameters(
             {"name": wanted.model_dump(mode="json"), "learning_rate": self.learning_rate, "num_classes": num_classes}
@@ -125,6 +128,10 @@ class LitClassifier(LightningModule):
     def on_train_start(self) -> None:
         """Let the net take its first weights from the images; warn where the Trainer will not do as the recipe says."""
         trainer = self.trainer
+        if self.recipe.loss.class_weights != "none":
+            if self._sets is None:
+                raise UserError("loss.class_weights balanced counts the images of an ImageDataModule; none without one")
+            self._class_weights = class_weights(self.recipe, self._sets.train, self.device)
         if trainer.global_step == 0 and isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
             initialize(self.net, trainer.datamodule.plain_training_images())  # type: ignore[attr-defined]
         if self._scheduler is None or trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside of its class
@@ -150,7 +157,8 @@ class LitClassifier(LightningModule):
         """The loss of a batch. Logs train_loss_step and lr."""
         images_nchw, labels, *_ = batch
         logits_nk = self(images_nchw).float()
-        loss = F.cross_entropy(logits_nk, labels, label_smoothing=self.recipe.loss.label_smoothing)
+        smoothing = self.recipe.loss.label_smoothing
+        loss = F.cross_entropy(logits_nk, labels, self._class_weights, label_smoothing=smoothing)
         self._sums.add(loss.detach(), logits_nk.detach(), labels)
         self.log_dict({"train_loss_step": loss.detach(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
         return loss

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from ...data import Dataset, ImageSet, Loader
 from ...errors import UserError
@@ -15,6 +16,7 @@ from ...preparation import Sets, as_dataset, build_loader, load_data, resolve, s
 from ...recipes import OWN, Recipe, checked, recipe
 from .batches import Epochs, InOrder
 
+INIT_REFUSED = "init is for onecycle.train; here, load an earlier run's weights into the net, and init=None"
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a recipe's, and what Lightning calls it
 
 
@@ -22,7 +24,7 @@ class ImageDataModule(LightningDataModule):
     """A recipe's images: augmented on whole batches, on the device that trains, without worker processes.
 
     `name`, `data`, `data_dir` and `changes` are as for `onecycle.train`. Epoch e has the batches that it has there,
-    also after a resumption. Validation is on the held-out part where data.val_fraction is above 0, else on the test
+    also after a resumption. Validation is on the held-out part where there is one, else on the test
     set; prediction is on the test set. Batches are `onecycle.data.Batch`: images_nchw, labels, samples. Raises
     UserError where something cannot work.
     """
@@ -38,13 +40,15 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         wanted = recipe(name, **changes)
-        self._dataset: Dataset | None = None
+        self._dataset: Dataset | Sets | None = None
         if isinstance(data, str | Mapping):
             wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
         elif data is not None:
             self._dataset = as_dataset(data, wanted.data.split_seed)
             own = {"name": f"{OWN}images", "image_size": self._dataset.train.image_size}
             wanted = checked(wanted.evolve(data=own), wanted.name)
+        if wanted.init is not None:
+            raise UserError(f"recipe {wanted.name}: {INIT_REFUSED}")
         if wanted.data.hardest:
             raise UserError(f"recipe {wanted.name}: data.hardest is for onecycle.train; data={{'hardest': []}} here")
         if batch_size is not None:
@@ -56,7 +60,7 @@ class ImageDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Load the images, from the network where they are not here yet."""
         if self._dataset is None:
-            self._dataset = load_data(self.recipe, self.data_dir)
+            self._dataset = load_data(self.recipe, self.data_dir, say=rank_zero_info)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the images; the recipe's open statistics are those of the training images."""

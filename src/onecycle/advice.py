@@ -1,0 +1,97 @@
+"""What somebody with few images should know before the training, a line each."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .preparation import Sets
+from .recipes import Recipe
+from .stats import wilson_interval
+
+FEW_IMAGES = 10  # of a class: with fewer, what it learns is those images
+FEW_STEPS = 10  # an epoch: with fewer, the rate rises and falls in leaps
+UNBALANCED = 10  # times as many images in the largest class as in the smallest
+WIDE = 0.10  # from end to end of the 95% interval of an accuracy
+_TYPICAL = 0.8  # the accuracy that the interval is given for
+_NAMED = 5  # classes in a line
+
+
+def advice(recipe: Recipe, sets: Sets) -> list[str]:
+    """What stands in the way of a good net or a sure figure, with what helps; nothing for a set of usual size."""
+    found = [
+        _few_images(sets),
+        _unbalanced(recipe, sets),
+        _few_steps(recipe, sets),
+        _untested(sets),
+        _wide(recipe, sets),
+    ]
+    return [line for line in found if line]
+
+
+def _few_images(sets: Sets) -> str:
+    counts = _counts(sets.train.labels, sets)
+    few = [(count, name) for name, count in counts.items() if count < FEW_IMAGES]
+    if not few:
+        return ""
+    listed = [f"{name} {count}" for count, name in sorted(few)]
+    return (
+        f"{len(few)} of {len(counts)} classes have fewer than {FEW_IMAGES} images to train on ({_some(listed)}); more "
+        "images help most, then the weights of an earlier run, with init"
+    )
+
+
+def _unbalanced(recipe: Recipe, sets: Sets) -> str:
+    counts = {name: count for name, count in _counts(sets.train.labels, sets).items() if count}
+    rare, frequent = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[frequent] <= UNBALANCED * counts[rare] or recipe.loss.class_weights != "none":
+        return ""
+    return (
+        f"class {frequent} has {counts[frequent]:,} images to train on and class {rare} {counts[rare]:,}; "
+        "loss.class_weights=balanced lets each class count as much as any other"
+    )
+
+
+def _few_steps(recipe: Recipe, sets: Sets) -> str:
+    size, images = recipe.data.batch_size, len(sets.train)
+    steps = images // size if recipe.data.drop_last else math.ceil(images / size)
+    smaller = 2 ** max(images // FEW_STEPS, 1).bit_length() // 2  # the largest power of two that gives enough
+    if steps >= FEW_STEPS or smaller >= size:
+        return ""
+    each = "1 step" if steps == 1 else f"{steps} steps"
+    return (
+        f"an epoch is {each}, and {recipe.schedule.name} of {recipe.epochs} epochs {steps * recipe.epochs} in all; "
+        f"data.batch_size={smaller} gives {math.ceil(images / smaller)} an epoch"
+    )
+
+
+def _untested(sets: Sets) -> str:
+    without = [name for name, count in _counts(sets.test.labels, sets).items() if not count]
+    if not without:
+        return ""
+    return f"the test set has no images of {_some(without)}, so that nothing will be known of how well these are told"
+
+
+def _wide(recipe: Recipe, sets: Sets) -> str:
+    images = len(sets.test)
+    low, high = wilson_interval(round(_TYPICAL * images), images)
+    if high - low <= WIDE:
+        return ""
+    half = 100 * (high - low) / 2
+    way_out = "" if recipe.data.fold else "; --folds measures on every training image"
+    return (
+        f"the test set has {images} images: of an accuracy of {_TYPICAL:.0%}, the 95% interval is {half:.0f} points to "
+        f"each side{way_out}"
+    )
+
+
+def _counts(labels: np.ndarray[tuple[int], np.dtype[np.int64]], sets: Sets) -> dict[str, int]:
+    """Images by class, in the order of the classes."""
+    counts = np.bincount(labels, minlength=len(sets.train.classes)).tolist()
+    return dict(zip(sets.train.classes, counts, strict=True))
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown}, ... ({len(names):,} in all)"

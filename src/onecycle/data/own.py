@@ -1,0 +1,173 @@
+"""One's own images, by the path of a folder, a list or arrays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError, one_line
+from .arrays import IMAGES_NPY, Arrays, read_npy, read_npz
+from .decode import Fit
+from .folder import Progress, decode_files
+from .images import ImageSet
+from .listing import Entry, Listing, first_of, list_csv, list_folder, unfit_label
+
+Damaged = Literal["refuse", "skip"]
+_NAMED = 3  # of the files, or classes, that a message counts
+FORMS = f"a folder of class folders, a CSV file of path,label, an .npz file, or {IMAGES_NPY}"
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """The parts of a set that there are, of the same classes and size, and what the user should know, in words."""
+
+    train: ImageSet
+    val: ImageSet | None
+    test: ImageSet | None
+    notes: tuple[str, ...]
+
+
+def own_images(
+    path: str | Path,
+    *,
+    image_size: int = 32,
+    fit: Fit = "crop",
+    damaged: Damaged = "refuse",
+    progress: Progress = lambda done, total, text: None,
+) -> OwnImages:
+    """Load the images of a folder of class folders, a CSV file of path,label[,split], an .npz file or images.npy.
+
+    Image files are decoded once to `image_size` pixels a side, as `fit` says, in parallel, into a memory-mapped cache;
+    `progress` is told files so far, files in all, and what is done. Damaged files are all named in one error, or left
+    out with "skip". Arrays must have the size. Raises UserError where there is nothing of the kind, a class is only in
+    the test set, or the parts do not fit each other.
+    """
+    path = Path(path)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if is_folder:
+        return _from_files(path, list_folder(path), image_size, fit, damaged, progress)
+    kind = path.suffix.lower()
+    if not exists or kind not in (".csv", ".npz", ".npy"):
+        raise UserError(f"{path}: {'another kind of file' if exists else 'no such folder or file'}; {FORMS} is needed")
+    if kind == ".csv":
+        return _from_files(path, list_csv(path), image_size, fit, damaged, progress)
+    return _from_arrays(path, read_npz(path) if kind == ".npz" else read_npy(path), image_size)
+
+
+def _from_files(path: Path, listing: Listing, side: int, fit: Fit, damaged: Damaged, progress: Progress) -> OwnImages:
+    notes = list(listing.notes)
+    labels = {part: [entry.label for entry in entries] for part, entries in listing.parts.items()}
+    classes = _classes(path, labels, notes)
+    entries = [entry for one in listing.parts.values() for entry in one]
+    # The parts one after the other in one array, so that each is a slice of it, which takes no memory of its own.
+    found = decode_files([entry.path for entry in entries], side=side, fit=fit, progress=progress, say=notes.append)
+    if found.bad:
+        notes += _damaged(path, entries, found.bad, damaged)
+    sets: dict[str, ImageSet] = {}
+    first = before = 0
+    for part, of_part in listing.parts.items():
+        good = [entry.label for number, entry in enumerate(of_part, before) if number not in found.bad]
+        images = found.images_nhwc[first : first + len(good)]
+        sets[part] = _image_set(images, np.array([classes[label] for label in good], np.int64), classes)
+        first, before = first + len(good), before + len(of_part)
+    return _own_images(path, sets, notes)
+
+
+def _from_arrays(path: Path, arrays: Arrays, side: int) -> OwnImages:
+    notes = list(arrays.notes)
+    names = arrays.classes
+    labels: dict[str, list[Any]] = {}
+    for part, (images, values) in arrays.parts.items():
+        if images.shape[1:3] != (side, side):
+            height, width = images.shape[1:3]
+            way_out = f"data.image_size={height} fits them" if height == width else "square ones are needed"
+            raise UserError(f"{path}: data.image_size is {side}; the images have {height} x {width} pixels: {way_out}")
+        if len(images) != len(values):
+            raise UserError(f"{path}: {len(images):,} images and {len(values):,} labels to {part}; as many are needed")
+        numbered = names is not None and values.dtype.kind in "iu" and len(values) > 0
+        if names is not None and numbered and not (values.min() >= 0 and values.max() < len(names)):
+            raise UserError(
+                f"{path}: labels run from {values.min()} to {values.max()}; 0 to {len(names) - 1} is needed, as "
+                f"there are {len(names)} classes"
+            )
+        labels[part] = values.tolist()
+    if names is None:
+        classes = _classes(path, labels, notes)
+    else:
+        if len(set(names)) < max(len(names), 2):
+            raise UserError(f"{path}: the classes are {', '.join(names[:10])}; two or more are needed, all different")
+        classes = {name: number for number, name in enumerate(names)}
+        unknown = [one for values in labels.values() for one in values if isinstance(one, str) and one not in classes]
+        if unknown:
+            raise UserError(f"{path}: label {unknown[0]!r} is none of the classes {', '.join(names[:10])}")
+    sets = {}
+    for part, (images, _) in arrays.parts.items():
+        numbers = [classes.get(one, one) if names is not None else classes[one] for one in labels[part]]
+        sets[part] = _image_set(images, np.array(numbers, np.int64), classes)
+    return _own_images(path, sets, notes)
+
+
+def _classes(path: Path, labels: Mapping[str, Sequence[Any]], notes: list[str]) -> dict[Any, int]:
+    """The places of the training labels, sorted. Raises UserError where they are fewer than two, or others are met."""
+    known = sorted(set(labels.get("train", ())))
+    if len(known) < 2:
+        raise UserError(
+            f"{path}: {f'one class, {known[0]!r}' if known else 'no class'} to train; two or more are needed"
+        )
+    for part, values in labels.items():
+        counts = Counter(values)
+        strange = sorted(counts.keys() - set(known))
+        if strange:
+            raise UserError(
+                f"{path}: {_some(strange)} in the {part} part {'are' if len(strange) > 1 else 'is'} not in the "
+                "training part; the same classes are needed"
+            )
+        missing = [label for label in known if label not in counts]
+        if missing and part != "test":  # of the test set, a training says so
+            notes.append(f"{path}: the {part} part has no images of {_some(missing)}")
+    return {label: number for number, label in enumerate(known)}
+
+
+def _image_set(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Mapping[Any, int]) -> ImageSet:
+    return ImageSet(images, labels, tuple(map(str, classes)))
+
+
+def _own_images(path: Path, sets: Mapping[str, ImageSet], notes: Sequence[str]) -> OwnImages:
+    """The parts, where each has images, and the training part some of each class."""
+    for part, images in sets.items():
+        if not len(images):
+            raise UserError(f"{path}: the {part} part has no images; images are needed in each part that is there")
+    train = sets["train"]
+    for name in train.classes:
+        if problem := unfit_label(name):
+            raise UserError(f"{path}: {problem}")
+    counts = np.bincount(train.labels, minlength=len(train.classes))
+    without = [train.classes[number] for number in np.flatnonzero(counts == 0)]
+    if without:
+        raise UserError(f"{path}: no images of {_some(without)} to train; one of each class at least")
+    return OwnImages(train, sets.get("val"), sets.get("test"), tuple(map(one_line, notes)))
+
+
+def _damaged(path: Path, entries: Sequence[Entry], bad: Mapping[int, str], damaged: Damaged) -> list[str]:
+    """What is said of damaged files. Raises UserError with all of them unless they are to be skipped."""
+    if damaged == "refuse":
+        lines = [f"{entries[number].path}: {reason}" for number, reason in sorted(bad.items())]
+        count = f"{path}: damaged: {len(bad):,} of {len(entries):,} files"
+        way_out = f"{path}: mend or remove what is damaged, or leave it out with data.damaged=skip"
+        raise UserError(*first_of(lines, count), way_out)
+    names = _some([entries[number].name for number in sorted(bad)])
+    return [f"{path}: left out as damaged: {len(bad):,} of {len(entries):,} files, {names}"]
+
+
+def _some(names: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, names[:_NAMED]))
+    return shown if len(names) <= _NAMED else f"{shown}, ... ({len(names):,} in all)"

@@ -1,0 +1,19 @@
+"""The page and the endpoints as one application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from .endpoints import routes
+from .inference import Inference
+from .limits import Limits
+from .page import mount
+
+
+def application(inference: Inference, limits: Limits) -> Any:
+    """An ASGI application that needs the guard before it."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=routes(inference))
+    mount(app, inference, limits)
+    return app
