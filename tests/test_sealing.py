@@ -40,8 +40,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed_or_changes_nothing(
         path.write_bytes(content)
         try:
             if sealed_json:
-                found = read_sealed_json(path)
-                assert {key: found.get(key) for key in VALUE} == {**VALUE, "pair": [1, 2]}, content
+                assert read_sealed_json(path) == {**VALUE, "pair": [1, 2]}, content
             else:
                 check_sealed_text(path)
                 assert content.endswith(f"\n{TEXT}".encode()), content

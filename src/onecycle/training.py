@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from . import optim
 from .data import Batch
+from .endings import description, failure, stopped
 from .epochs import Epochs
 from .errors import Stopped, TrainingFailed, UserError
 from .evaluator import Evaluator
@@ -220,7 +221,7 @@ class _Training:
         self.run.append_steps(good)
         if len(good) < len(rows):
             bad = next(row for row in rows if not math.isfinite(row["loss"]))
-            raise self.failure(f"the loss is {bad['loss']}", int(bad["step"]), bad["lr"])
+            raise self.failed(f"the loss is {bad['loss']}", int(bad["step"]))
         loss_sum, right, count = self.state.sums.tolist()
         self.observer.on_progress(
             Progress(
@@ -295,15 +296,7 @@ class _Training:
         """Weights, predictions and the result; the summary last."""
         recipe, state, test = self.recipe, self.state, self.sets.test
         logits_nk, result = self.evaluator.test(state.evaluated_net)
-        mean, std = recipe.data.statistics
-        description = {
-            "model": recipe.model.model_dump(),
-            "classes": list(test.classes),
-            "image_size": test.image_size,
-            "mean": mean,
-            "std": std,
-        }
-        self.run.write_model(state.evaluated_net, description)
+        self.run.write_model(state.evaluated_net, description(recipe, test))
         self.run.write_predictions(logits_nk, torch.from_numpy(test.labels))
         self.run.write_summary(
             {
@@ -332,34 +325,17 @@ class _Training:
         """At the pace so far, evaluation included."""
         return (time.perf_counter() - self.started) * (self.epochs.steps / max(self.state.step, 1) - 1)
 
-    def failed(self, what: str) -> TrainingFailed:
-        """The error for what was found after the step that was taken last."""
-        return self.failure(what, self.state.step, self.rate(max(self.state.step - 1, 0)))
-
-    def failure(self, what: str, step: int, lr: float) -> TrainingFailed:
-        """The error for numbers that went wrong."""
-        paths = self.run.checkpoints.paths()
-        rate = next(key for key in ("lr_max", "lr", "knots") if key in self.recipe.schedule.options)
-        again = f"onecycle train --resume {self.run.path} --set schedule.{rate}=..."
-        way_out = f"there is no checkpoint yet, begin anew with a lower rate: {again}"
-        if paths:
-            way_out = f"the last good checkpoint is {paths[-1]}, go on from it with a lower rate: {again}"
-        return TrainingFailed(f"{what} at step {step} of {self.epochs.steps}, learning rate {lr:.3g}; {way_out}")
+    def failed(self, what: str, step: int | None = None) -> TrainingFailed:
+        """The error for what was found at a step, the last one that was taken unless another is named."""
+        step = self.state.step if step is None else step
+        place = f"step {step} of {self.epochs.steps}"
+        return failure(self.run, self.recipe, what, place, self.rate(max(step - 1, 0)))
 
     def stopped(self, by: Stopped) -> Stopped:
         """Save, and the error that says where to go on."""
-        if self.run.finished:
-            return Stopped(
-                f"{self.run.path}: the training has ended; stopped by {by.signal_number.name} before its pictures and "
-                f"report were written; write them with: onecycle train --resume {self.run.path}",
-                by.signal_number,
-            )
-        self.save()
-        return Stopped(
-            f"stopped by {by.signal_number.name} after step {self.state.step} of {self.epochs.steps}; saved, go on "
-            f"with: onecycle train --resume {self.run.path}",
-            by.signal_number,
-        )
+        if not self.run.finished:
+            self.save()
+        return stopped(self.run, by.signal_number, f"step {self.state.step} of {self.epochs.steps}")
 
     def rescue(self) -> None:
         """Save what can be gone on from, where something else than a signal ends the training."""
