@@ -41,11 +41,13 @@ class Child:
             time.sleep(_POLL_SECONDS)
         self.began = time.perf_counter()
 
-    def signal(self, number: int, after_seconds: float) -> None:
-        """Send a signal so long after the child began, if it has not ended by then."""
+    def signal(self, number: int, after_seconds: float) -> bool:
+        """Send a signal so long after the child began; whether it had not ended by then."""
         self._process.join(max(self.began + after_seconds - time.perf_counter(), 0))
+        running = self._process.exitcode is None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+        return running
 
     def wait(self) -> int:
         """The exit code, negative where a signal ended it."""
