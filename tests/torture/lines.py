@@ -16,10 +16,12 @@ import onecycle
 from onecycle import Dataset, ImageSet, registry
 from onecycle.api import data as api_data
 from onecycle.api import explanation, inspection, pictures
+from onecycle.api import exporting as api_exporting
 from onecycle.api import training as api_training
 from onecycle.cli import app
 from onecycle.plots import Figure
 from onecycle.run import Run
+from onecycle.serving import starting
 from torture import odd
 from torture.calling import call, check_refusal
 
@@ -38,7 +40,10 @@ def tiny(*, data_dir: Path | None = None, image_size: int = 32) -> Dataset:
 
 @contextlib.contextmanager
 def safely(folder: Path, *, training: bool = False) -> Iterator[None]:
-    """Small data under the usual names, a finished run, and no drawing, fetching or, unless wanted, training."""
+    """Small data under the usual names, a finished run; nothing is drawn, fetched, exported, served or trained.
+
+    With `training`, trainings alone are what is wanted.
+    """
     data = dict.fromkeys(registry.names("data"), f"{__name__}:tiny")
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(registry.ENTRIES["data"], data))
@@ -55,6 +60,8 @@ def safely(folder: Path, *, training: bool = False) -> Iterator[None]:
             stack.enter_context(mock.patch.object(api_data.fetching, "fetch", _begun))
             stack.enter_context(mock.patch.object(api_data.plots, "augmented", lambda *a, **b: Figure(1, 1)))
             stack.enter_context(mock.patch.object(explanation.Explanation, "figures", _one_figure))
+            stack.enter_context(mock.patch.object(api_exporting, "write_export", _begun))
+            stack.enter_context(mock.patch.object(starting, "listen", _begun))
             stack.enter_context(mock.patch.object(inspection, "write_report", _write_page))
             stack.enter_context(mock.patch.object(pictures, "write_report", _write_page))
         yield

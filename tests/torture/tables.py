@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
@@ -38,7 +39,8 @@ def console_table(rows: Sequence[Row]) -> Table:
 
 
 def in_page(text: str, rows: Sequence[Row]) -> str:
-    """The page with the table of these rows between its marks."""
+    """The page with the table of these rows between its marks; what a part tried once each is one line."""
+    rows = [line for _, group in itertools.groupby(rows, _kind) for line in _condensed(list(group))]
     columns = [column for column in COLUMNS if column != "seconds"]
     lines = [
         "| " + " | ".join(columns) + " |",
@@ -47,6 +49,18 @@ def in_page(text: str, rows: Sequence[Row]) -> str:
     ]
     before, rest = text.split(BEGIN)
     return before + "\n".join([BEGIN, *lines, END]) + rest.split(END)[1]
+
+
+def _kind(one: Row) -> tuple[str, bool]:
+    return str(one["part"]), int(one["tried"]) == 1
+
+
+def _condensed(rows: Sequence[Row]) -> Sequence[Row]:
+    """One line for many things of a part that were tried once each."""
+    if len(rows) == 1 or int(rows[0]["tried"]) != 1:
+        return rows
+    names = "; ".join(str(one["attack"]) for one in rows)
+    return [{**rows[0], "attack": names, "tried": len(rows), "lost": sum(int(one["lost"]) for one in rows)}]
 
 
 def _shown(column: str, value: str | float) -> str:
