@@ -11,8 +11,6 @@ ratio to the row named in `reference` is taken in each round.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -25,25 +23,23 @@ import numpy as np
 import torch
 from measuring.arguments import RESULTS
 from measuring.arguments import run as run_command
-from measuring.hardware import hardware_slug
 from measuring.images import random_images
 from measuring.rates import matrix_gflops
+from measuring.session import begin, end
 from measuring.settings import CPU, PRECISION, Samples
-from measuring.table import Row, keep, rendered, results
+from measuring.table import Row, rendered, results
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 import onecycle
 from onecycle.data import Dataset
 from onecycle.exporting import Deployed, describe, onnx_file, open_onnx
 from onecycle.exporting.deployed import traced
-from onecycle.hardware import device_name, environment
+from onecycle.hardware import device_name
 from onecycle.prediction import Predictor, predict_files
 from onecycle.preparation import trained_net
 
-IDLE_LOAD = 0.5
 PHOTO = (640, 480)  # pixels, of a JPEG file
 ROWS = (
     Row("matmul_bf16", "matrix product, bfloat16", "GFLOP/s"),
@@ -88,11 +84,7 @@ def measure(arguments: argparse.Namespace) -> None:
     """Measure, print, keep."""
     settings = QUICK if arguments.quick else Settings()
     onnx_file.check_extra()
-    console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
-    load = os.getloadavg()[0]
-    console.print(f"{device_name(CPU)}; load {load:.1f}")
-    if load > IDLE_LOAD:
-        console.print("Something else runs on this machine, or did a moment ago: the figures may be too low.")
+    console, load = begin()
     samples: Samples = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         run = trained_run(settings, Path(folder)) if arguments.run is None else onecycle.load(arguments.run)
@@ -101,21 +93,14 @@ def measure(arguments: argparse.Namespace) -> None:
         what = run.recipe.model.name
     table = results(samples, ROWS)
     console.print(rendered(table, f"{what}, {gflop:.3g} GFLOP an image; {device_name(CPU)}", ROWS))
-    out = arguments.out or (None if arguments.quick else RESULTS)
-    if out is None:
-        console.print("Not kept, as this was not the whole of it; --out DIR keeps it there.")
-        return
-    path = out / f"predict_{hardware_slug(CPU)}"
     record = {
-        "environment": environment(CPU),
         "net": what,
         "gflop_per_image": gflop,
         "load_average_before": load,
         "settings": asdict(settings),
         "samples": samples,
     }
-    keep(path, table, record)
-    console.print(f"Kept: {path}.csv and .json", soft_wrap=True)
+    end(console, "predict", arguments.out or (None if arguments.quick else RESULTS), table, record)
 
 
 def trained_run(settings: Settings, folder: Path) -> onecycle.Run:

@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import http.client
 import io
-import os
 import re
 import signal
 import subprocess
@@ -31,18 +30,17 @@ from pathlib import Path
 import numpy as np
 from measuring.arguments import RESULTS
 from measuring.arguments import run as run_command
-from measuring.hardware import hardware_slug
 from measuring.images import random_images
+from measuring.session import begin, end
 from measuring.settings import CPU, Samples
-from measuring.table import Row, keep, rendered, results
+from measuring.table import Row, rendered, results
 from PIL import Image
-from predict import IDLE_LOAD, PHOTO, resized, trained_run
+from predict import PHOTO, resized, trained_run
 from predict import QUICK as QUICK_RUN
 from predict import Settings as RunSettings
-from rich.console import Console
 
 import onecycle
-from onecycle.hardware import device_name, environment
+from onecycle.hardware import device_name
 
 SHARES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
 KINDS = {"png": "PNG of the net's size", "jpeg": f"JPEG of {PHOTO[0]} x {PHOTO[1]} pixels"}
@@ -77,11 +75,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> None:
     """Measure, print, keep."""
     settings = QUICK if arguments.quick else Settings()
-    console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
-    load = os.getloadavg()[0]
-    console.print(f"{device_name(CPU)}; load {load:.1f}")
-    if load > IDLE_LOAD:
-        console.print("Something else runs on this machine, or did a moment ago: the figures may be too high.")
+    console, load = begin()
     samples: Samples = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         of = QUICK_RUN if arguments.quick else RunSettings()
@@ -98,14 +92,8 @@ def measure(arguments: argparse.Namespace) -> None:
     table = results(samples, ROWS)
     title = f"{what}, {settings.requests:,} requests, {settings.at_a_time} at a time; {device_name(CPU)}"
     console.print(rendered(table, title, ROWS))
-    out = arguments.out or (None if arguments.quick else RESULTS)
-    if out is None:
-        console.print("Not kept, as this was not the whole of it; --out DIR keeps it there.")
-        return
-    path = out / f"serve_{hardware_slug(CPU)}"
-    record = {"environment": environment(CPU), "net": what, "load_average_before": load, "settings": asdict(settings)}
-    keep(path, table, {**record, "samples": samples})
-    console.print(f"Kept: {path}.csv and .json", soft_wrap=True)
+    record = {"net": what, "load_average_before": load, "settings": asdict(settings), "samples": samples}
+    end(console, "serve", arguments.out or (None if arguments.quick else RESULTS), table, record)
 
 
 @contextlib.contextmanager

@@ -15,8 +15,6 @@ the value otherwise.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -26,20 +24,18 @@ from pathlib import Path
 
 import numpy as np
 from measuring.augmentation import measure_augmentation, usual_pipeline
-from measuring.hardware import hardware_slug
 from measuring.images import random_images
 from measuring.processes import measure_memory, measure_startup
+from measuring.session import begin, end
 from measuring.settings import CPU, FULL, PRECISION, QUICK, Samples, Settings
-from measuring.table import keep, rendered, results
+from measuring.table import rendered, results
 from measuring.training import measure_loop, measure_matmul, measure_training, training_gflop
-from rich.console import Console
 
 import onecycle
 from onecycle.data import Dataset, cifar10
 from onecycle.hardware import device_name, environment
 
 RESULTS = Path(__file__).parent / "results"
-IDLE_LOAD = 0.5
 GROUPS: dict[str, Callable[[Settings, Dataset, Samples], None]] = {
     "matmul": measure_matmul,
     "training": measure_training,
@@ -59,11 +55,7 @@ def main() -> None:
         images, data = load_images(settings, arguments.data_dir)
     except onecycle.UserError as error:
         parser.error(str(error))
-    console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
-    load = os.getloadavg()[0]
-    console.print(f"{device_name(CPU)}; {PRECISION}; {data}; load {load:.1f}")
-    if load > IDLE_LOAD:
-        console.print("Something else runs on this machine, or did a moment ago: the figures may be too low.")
+    console, load = begin(PRECISION, data)
     if usual_pipeline(images.train) is None:
         console.print("albumentations is not installed: the rows of the usual way are left out.")
 
@@ -71,18 +63,13 @@ def main() -> None:
     names = [name for name in GROUPS if name in arguments.only]
     for name in names:
         console.print(f"{name} ...", end=" ")
-        begin = time.perf_counter()
+        began = time.perf_counter()
         GROUPS[name](settings, images, samples)
-        console.print(f"{time.perf_counter() - begin:.0f} s")
+        console.print(f"{time.perf_counter() - began:.0f} s")
     table = results(samples)
     console.print(rendered(table, f"{device_name(CPU)}, {data}"))
 
     whole = not arguments.quick and len(names) == len(GROUPS)
-    folder = arguments.out or (RESULTS if whole else None)
-    if folder is None:
-        console.print("Not kept, as this was not the whole of it; --out DIR keeps it there.")
-        return
-    path = folder / f"throughput_{hardware_slug(CPU)}"
     record = {
         "environment": environment(CPU) | {"albumentations": albumentations_version()},
         "precision": PRECISION,
@@ -92,8 +79,7 @@ def main() -> None:
         "settings": asdict(settings),
         "samples": samples,
     }
-    keep(path, table, record)
-    console.print(f"Kept: {path}.csv and .json", soft_wrap=True)
+    end(console, "throughput", arguments.out or (RESULTS if whole else None), table, record)
 
 
 def argument_parser() -> argparse.ArgumentParser:
