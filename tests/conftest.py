@@ -19,4 +19,4 @@ def _draw_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     """Drawing takes longer than training the small nets of the tests."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(training, "finish", lambda *arguments, **options: None)
-        monkeypatch.setattr(training, "report", lambda run, **options: run.path / "report.html")
+        monkeypatch.setattr(training, "make_report", lambda run, **options: run.path / "report.html")

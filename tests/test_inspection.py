@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,16 @@ def test_a_finished_training_is_drawn_and_reported(own: Run, tmp_path: Path) -> 
     pictures.finish(run, images_of(run, data=dataset()), net(), torch.device("cpu"), Observer())
     assert {path.stem for path in run.plots.glob("*.png")} - {"label_errors"} == PICTURES
     assert "<html" in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_pictures_and_report_can_be_left_for_later(tmp_path: Path, drawn: None) -> None:
+    given: dict[str, Any] = {"model": net(), "data": dataset(), "observer": Observer()}
+    run = onecycle.train(small_recipe(), out=tmp_path / "run", report=False, **given)
+    assert run.finished and not run.complete and not list(run.plots.glob("*"))
+    onecycle.resume(run.path, report=False, **given)
+    assert not run.complete
+    onecycle.resume(run.path, **given)
+    assert run.complete and (run.plots / "curves.png").exists()
 
 
 def test_runs_are_compared(own: Run, tmp_path: Path) -> None:

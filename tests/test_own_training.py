@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from small import StopAt, assert_same_run, dataset, images, net, small_recipe
 
 import onecycle
-from onecycle import Dataset, ImageSet, Observer, Run, Stopped, UserError, recipe, registry
+from onecycle import Dataset, ImageSet, Observer, Observers, Run, Stopped, UserError, recipe, registry
 from onecycle.cli import main
 from onecycle.preparation import Sets, class_weights, images_of, load_data, resolve, split
 
@@ -53,6 +55,29 @@ def test_a_path_is_stored_absolute_and_shown_short(tmp_path: Path, monkeypatch: 
     for name in ("phptos", "a\0b", "x" * 300, ""):
         with pytest.raises(UserError, match=r"is unknown; .* images have a path, such as \./photos"):
             recipe("custom_resnet", **{"data.name": name})
+
+
+def test_a_silent_observer_is_silent(
+    tmp_path: Path, drawn: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_set(tmp_path / "photos")
+    rates = {"schedule.lr_min": "find", "schedule.lr_max": "find"}
+    run = train("photos", tmp_path / "run", **rates)
+    assert run.complete and (run.path / "lr_range.json").exists()
+    assert capfd.readouterr() == ("", "")
+
+    class Titles(Observer):
+        heard: ClassVar[list[str]] = []
+
+        @contextmanager
+        def progress_of(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
+            yield lambda done, total, text: self.heard.append(f"{title} {done}/{total}")
+
+    wanted = small_recipe(**{"data.name": "photos", "data.batch_size": 40, "schedule.epochs": 2, **rates})
+    onecycle.train(wanted, model=net(), out=tmp_path / "heard", observer=Observers(Observer(), Titles()))
+    assert {line.rsplit(" ", 1)[0] for line in Titles.heard} >= {"learning-rate range test", "pictures and report"}
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_run_on_a_folder_goes_on_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

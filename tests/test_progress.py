@@ -25,7 +25,6 @@ from onecycle.progress import (
     notebook,
     print_data_info,
     print_end,
-    step_progress,
 )
 
 ODD = "x[/b] y[red]z :rocket: [link=a]"
@@ -325,7 +324,7 @@ def test_steps_are_one_line(width: int, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("COLUMNS", str(width))
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with step_progress("learning-[b]rate range test") as say:
+    with default_observer().progress_of("learning-[b]rate range test") as say:
         for done in (1, 150, 300):
             say(done, 300, "lr 1.00e-02  loss [b]1")
     lines = terminal.drawn()
@@ -336,7 +335,7 @@ def test_steps_are_one_line(width: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_steps_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with step_progress(ODD) as say:
+    with default_observer().progress_of(ODD) as say:
         say(1, 3, "loss 2")
         monkeypatch.setattr(module, "PLAIN_SECONDS", 1000.0)
         say(2, 3, "loss 1")
@@ -454,7 +453,7 @@ def test_a_message_before_the_start_is_kept_and_silence_draws_nothing(cell: Disp
 
 
 def test_steps_in_a_notebook_leave_one_line(cell: Display, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), step_progress("sweep <1>") as say:
+    with pytest.raises(KeyboardInterrupt), default_observer().progress_of("sweep <1>") as say:
         say(1, 3, "loss 2")
         assert '<progress value="1" max="3"' in cell.outputs[0]._repr_html_()
         assert "sweep &lt;1&gt;: 1/3 &nbsp;loss 2" in cell.outputs[0]._repr_html_()
@@ -467,7 +466,7 @@ def test_steps_in_a_notebook_leave_one_line(cell: Display, capsys: pytest.Captur
         assert "<progress style" in cell.outputs[1]._repr_html_()
         report(2_000_000, 2_000_000)
     assert repr(cell.outputs[1]) == "cifar: 2.0 of 2.0 MB, 0 s"
-    with step_progress("nothing"):
+    with default_observer().progress_of("nothing"):
         pass
     assert len(cell.outputs) == 2
     assert capsys.readouterr() == ("", "")

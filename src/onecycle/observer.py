@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from .recipes import Recipe
 from .run import Run
+
+Said = Callable[[int, int, str], None]  # told (steps so far, steps in all, what to say of them, such as "loss 1.23")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Observer:
     def on_end(self) -> None:
         """The training has ended, well or not."""
 
+    def progress_of(self, title: str) -> AbstractContextManager[Said]:
+        """Something slow that is not the training: loading, a range test, drawing. Within, the function is told."""
+        return nullcontext(_unheard)
+
 
 class Observers(Observer):
     """Several observers as one; each is told everything, in the order given."""
@@ -73,3 +80,19 @@ class Observers(Observer):
         """Tell each."""
         for one in self._observers:
             one.on_end()
+
+    @contextmanager
+    def progress_of(self, title: str) -> Iterator[Said]:
+        """Tell each."""
+        with ExitStack() as stack:
+            told = [stack.enter_context(one.progress_of(title)) for one in self._observers]
+
+            def say(done: int, total: int, text: str) -> None:
+                for tell in told:
+                    tell(done, total, text)
+
+            yield say
+
+
+def _unheard(done: int, total: int, text: str) -> None:
+    """Nobody listens."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from .errors import UserError
 from .fine_tuning import earlier_statistics
 from .folds import folds_of, limited
 from .hardware import AUTOCAST_DTYPES, resolve_precision
-from .progress import step_progress
+from .observer import Observer
 from .recipes import OWN, Component, Recipe, checked, place_of, recipe
 from .run import Run
 from .schedule import Schedule, momentum_at, provisional, rates_to_find
@@ -54,18 +54,18 @@ def with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module |
 
 
 def load_data(
-    wanted: Recipe, data_dir: str | Path | None = None, *, say: Callable[[str], None] = lambda text: None
+    wanted: Recipe, data_dir: str | Path | None = None, *, observer: Observer | None = None
 ) -> Dataset | Sets:
     """The recipe's data set, from `data_dir` or where ONECYCLE_DATA points.
 
-    One's own images come from the path that names them, or from `data_dir` if that is where they are now; `say` is told
-    what was left out of them. A stratified fifth of them tests where they have no test part.
+    One's own images come from the path that names them, or from `data_dir` if that is where they are now; the
+    observer is told what was left out of them. A stratified fifth of them tests where they have no test part.
     """
     part = wanted.data
     if part.name.startswith(OWN):
         raise UserError(f"data {part.name!r} was handed in from Python; hand it in again with data=...")
     if place_of(part.name) is not None:
-        found = load_own(wanted, data_dir, say=say)
+        found = load_own(wanted, data_dir, observer=observer)
         train, test = as_dataset(found.train if found.test is None else (found.train, found.test), part.split_seed)
         without = np.setdiff1d(found.train.labels, train.labels)
         if len(without):
@@ -77,12 +77,10 @@ def load_data(
     return dataset
 
 
-def load_own(
-    wanted: Recipe, data_dir: str | Path | None = None, *, say: Callable[[str], None] = lambda text: None
-) -> OwnImages:
+def load_own(wanted: Recipe, data_dir: str | Path | None = None, *, observer: Observer | None = None) -> OwnImages:
     """One's own images in the parts that they have, as `load_data` finds them."""
-    part = wanted.data
-    with step_progress(part.label) as progress:
+    part, watcher = wanted.data, observer or Observer()
+    with watcher.progress_of(part.label) as progress:
         found = own_images(
             Path(data_dir or part.name),
             image_size=part.image_size,
@@ -91,7 +89,7 @@ def load_own(
             progress=progress,
         )
     for note in found.notes:
-        say(note)
+        watcher.on_message(note)
     return found
 
 
@@ -286,14 +284,16 @@ def check_images(run: Run, sets: Sets) -> None:
             raise UserError(f"{run.path}: the images are not those that the run began with ({key} differs)")
 
 
-def images_of(run: Run, *, data: Any = None, data_dir: str | Path | None = None) -> Sets:
+def images_of(
+    run: Run, *, data: Any = None, data_dir: str | Path | None = None, observer: Observer | None = None
+) -> Sets:
     """The images of a run, found where they were when it began, or in `data_dir`, or handed in again as `data`.
 
     Raises UserError where they are not at hand, or are others.
     """
     stored = run.recipe
     if data is None:
-        dataset = load_data(stored, data_dir or run.environment.get("data_dir"))
+        dataset = load_data(stored, data_dir or run.environment.get("data_dir"), observer=observer)
     else:
         dataset = as_dataset(data, stored.data.split_seed)
     sets = split(stored, dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -65,7 +65,7 @@ def load_sets(name: str, *, data_dir: str | Path | None = None, **changes: Any) 
     The observer of a training says what was left out of one's own images. Raises UserError as loading does.
     """
     wanted = recipe("custom_resnet", **{"data.name": name}, **changes)
-    found = load_data(wanted, data_dir, say=_say())
+    found = load_data(wanted, data_dir, observer=default_observer())
     return found if isinstance(found, Sets) else Sets(found.train, None, found.test)
 
 
@@ -108,11 +108,8 @@ def preview(
     """
     wanted = recipe(name, **changes)
     # Of a set that is smaller than the recipe's batch too.
-    images = split(wanted.evolve(data={"batch_size": 1}), load_data(wanted, data_dir, say=_say())).train
+    images = split(
+        wanted.evolve(data={"batch_size": 1}), load_data(wanted, data_dir, observer=default_observer())
+    ).train
     figure = plots.augmented(wanted, images, samples=samples, epochs=epochs)
     return figure if out is None else plots.save(figure, Path(out))
-
-
-def _say() -> Callable[[str], None]:
-    """Where messages go that no training has an observer for."""
-    return default_observer().on_message

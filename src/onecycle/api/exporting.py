@@ -10,6 +10,7 @@ from ..data import Dataset, ImageSet
 from ..errors import UserError
 from ..exporting import Export, write_export
 from ..preparation import images_of
+from ..progress import default_observer
 from ..run import Run
 
 
@@ -38,7 +39,7 @@ def export(
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     opened.summary  # noqa: B018 - a training that has not ended is said first
     try:
-        sets = images_of(opened, data=data, data_dir=data_dir)
+        sets = images_of(opened, data=data, data_dir=data_dir, observer=default_observer())
     except UserError:
         if data is not None or data_dir is not None or int8:
             raise

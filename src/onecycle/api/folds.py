@@ -80,7 +80,7 @@ def cross_validate(
     chosen, watcher = resolve_device(device), observer or default_observer()
     path = Path(out) if out is not None else Run.new_path(f"{wanted.name}_s{wanted.seed}_folds{folds}")
     Run.check_unused(path)
-    everything = _Folds(wanted, net, dataset or load_data(wanted, data_dir, say=watcher.on_message), data_dir, chosen)
+    everything = _Folds(wanted, net, dataset or load_data(wanted, data_dir, observer=watcher), data_dir, chosen)
     for number in range(1, folds + 1):
         everything.rehearse(number)
     for line in advice(wanted, everything.sets(1)):
@@ -115,7 +115,7 @@ def resume_folds(
     if changed:
         raise UserError(f"{folder}: a cross-validation keeps its {', '.join(changed)}")
     watcher, place = observer or default_observer(), data_dir or described.get("data_dir")
-    found = dataset or load_data(wanted, place, say=watcher.on_message)
+    found = dataset or load_data(wanted, place, observer=watcher)
     everything = _Folds(wanted, net, found, place, resolve_device(device))
     for key, value in everything.fingerprints.items():
         if described.get(key) != value:

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..evaluation import Evaluation
 from ..hardware import autocast, resolve_device
 from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
-from ..progress import default_observer, step_progress
+from ..progress import default_observer
 from ..recipes import holds_image_files, place_of, recipe
 from ..run import Run
 from .explanation import Explanation
@@ -47,7 +47,7 @@ def evaluate(
     images = _other_images(opened, data, data_dir)
     net = trained_net(opened, model=model, device=chosen)
     loader = build_loader(opened.recipe, images, chosen, train=False)
-    with step_progress("evaluation") as say, autocast(opened.recipe.precision, chosen):
+    with default_observer().progress_of("evaluation") as say, autocast(opened.recipe.precision, chosen):
         logits_nk = evaluation.predict_logits(net, loader, on_batch=_counted(say, len(loader)))
     return evaluation.evaluate(logits_nk.numpy(), images.labels, opened.classes)
 
@@ -174,7 +174,7 @@ def _opened(run: str | Path | Run) -> Run:
 def _images_if_there(run: Run, data: Dataset | ImageSet | None, data_dir: str | Path | None) -> tuple[Sets | None, str]:
     """The images of a run, or None and why they are not at hand; an error where somebody said where they are."""
     try:
-        return images_of(run, data=data, data_dir=data_dir), ""
+        return images_of(run, data=data, data_dir=data_dir, observer=default_observer()), ""
     except UserError as error:
         if data is not None or data_dir is not None:
             raise
@@ -210,7 +210,7 @@ def _named_images(run: Run, name: str, data_dir: str | Path | None) -> ImageSet:
     wanted = recipe(run.recipe, data={"name": name, **of_arrays})
     if place_of(name) is None:
         return load_data(wanted, data_dir).test
-    found = load_own(wanted, data_dir, say=default_observer().on_message)
+    found = load_own(wanted, data_dir, observer=default_observer())
     return found.test or found.train
 
 

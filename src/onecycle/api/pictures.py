@@ -19,7 +19,6 @@ from ..lr_range import LrRange
 from ..observer import Observer
 from ..plots import Figure
 from ..preparation import Sets, trained_net
-from ..progress import step_progress
 from ..recipes import Recipe
 from ..run import Run
 
@@ -43,7 +42,7 @@ def finish(
     failed: dict[str, Exception] = {}
     again = f"write the report anew with: onecycle report {run.path}"
     try:
-        _draw_and_report(run, sets, model, device, failed, missing_only)
+        _draw_and_report(run, sets, model, device, observer, failed, missing_only)
     except (KeyboardInterrupt, Terminated) as interrupt:
         what = "interrupted while its pictures and report were written"
         number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
@@ -82,11 +81,12 @@ def _draw_and_report(
     sets: Sets,
     model: nn.Module | None,
     device: torch.device,
+    observer: Observer,
     failed: dict[str, Exception],
     missing_only: bool,
 ) -> None:
     """Write every picture and the report; note what could not be written in `failed`."""
-    with step_progress("pictures and report") as say, _noting(failed, "the pictures and the report"):
+    with observer.progress_of("pictures and report") as say, _noting(failed, "the pictures and the report"):
         net = trained_net(run, model=model, device=device)
         pictures = _pictures(run, sets, net, device)
         if missing_only:

@@ -24,7 +24,7 @@ from ..errors import UserError, suggestion
 from ..hardware import resolve_device
 from ..prediction import FORMATS, FileBatch, Predictions, Predictor, Writer, list_images, predict_files, writer
 from ..prediction.result import SHOWN, check_top
-from ..progress import step_progress
+from ..progress import default_observer
 from ..run import Run
 
 OneImage = str | Path | Image.Image
@@ -123,7 +123,7 @@ def _told(predictor: Predictor, files: Sequence[Path]) -> Iterator[FileBatch]:
     """The batches of some files, with progress."""
     begin = time.monotonic()
     done = 0
-    with step_progress("prediction") if len(files) > predictor.batch_size else nullcontext() as say:
+    with default_observer().progress_of("prediction") if len(files) > predictor.batch_size else nullcontext() as say:
         for part in predict_files(predictor, files, predictor.recipe.data.fit):
             done += len(part.paths) + len(part.damaged)
             if say is not None:
@@ -137,7 +137,7 @@ def _predict_pixels(predictor: Predictor, images_nhwc: Pixels) -> Predictions:
     if len(images_nhwc) <= predictor.batch_size:
         logits_nk = predictor.logits(images_nhwc)
     else:
-        with step_progress("prediction") as say:
+        with default_observer().progress_of("prediction") as say:
             logits_nk = predictor.logits(images_nhwc, lambda done: say(done, len(images_nhwc), "images"))
     return Predictions(logits_nk, predictor.classes, first_nhwc=images_nhwc[:SHOWN].copy())
 

@@ -32,10 +32,10 @@ from ..preparation import (
     with_own,
     with_rates,
 )
-from ..progress import default_observer, step_progress
+from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, flatten, recipe
 from ..schedule import rates_to_find
-from .inspection import report
+from .inspection import report as make_report
 from .pictures import finish
 from .runs import Run
 
@@ -51,6 +51,7 @@ def train(
     init: str | Path | folder.Run | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    report: bool = True,
     observer: Observer | None = None,
     **changes: Any,
 ) -> Run:
@@ -60,17 +61,18 @@ def train(
     one's own net and images, or a name or keys as the recipe has them; a single ImageSet is split, a stratified fifth
     of it tests. A path names images as `onecycle.data.own_images` reads them. `init` is an earlier run of the same net,
     whose weights the training begins with. `out` is the run's folder, which must not exist. Progress goes to stderr, or
-    to the cell of a notebook, unless an `observer` takes it; `onecycle.Observer()` is silent. Where the schedule says
+    to the cell of a notebook, unless an `observer` takes it; `onecycle.Observer()` is silent. Without `report` neither
+    pictures nor report are made; `Run.report` makes them later. Where the schedule says
     "find", a range test comes first, and is kept in the run. Raises UserError where something cannot work, before
     anything is written.
     """
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
     chosen = resolve_device(device)
     watcher = observer or default_observer()
-    sets = split(wanted, dataset or load_data(wanted, data_dir, say=watcher.on_message))
+    sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
     for line in advice(wanted, sets):
         watcher.on_message(line)
-    return begin(wanted, net, sets, data_dir=data_dir, out=out, device=chosen, watcher=watcher)
+    return begin(wanted, net, sets, data_dir=data_dir, out=out, device=chosen, watcher=watcher, report=report)
 
 
 def begin(
@@ -82,6 +84,7 @@ def begin(
     out: str | Path | None,
     device: torch.device,
     watcher: Observer,
+    report: bool = True,
 ) -> Run:
     """Train a recipe on images that are there, with the net that was handed in if one was; as `train`."""
     chosen, own_net = device, net
@@ -95,7 +98,7 @@ def begin(
         watcher.on_message(said)
     found = None
     if rates_to_find(resolved.schedule.options):
-        found = _find(resolved, sets, chosen, own_net)
+        found = _find(resolved, sets, chosen, own_net, watcher)
         resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
     if data_dir is not None:  # so that the run can be resumed without naming it again
         described["data_dir"] = str(Path(data_dir).absolute())
@@ -105,7 +108,8 @@ def begin(
         for message in found.messages:
             watcher.on_message(message)
     training.train(resolved, net, sets, run, device=chosen, observer=watcher)
-    finish(run, sets, net, chosen, watcher)
+    if report:
+        finish(run, sets, net, chosen, watcher)
     return run
 
 
@@ -118,6 +122,7 @@ def resume(
     data: Dataset | ImageSet | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    report: bool = True,
     observer: Observer | None = None,
 ) -> Run:
     """Go on with a stopped training and return its finished run; on a CPU bit for bit as if it never was.
@@ -147,12 +152,13 @@ def resume(
     if run.finished:
         if changed:
             raise UserError(f"{path}: the training has ended, {', '.join(changed)} can no longer change")
-        _complete(run, model, data, data_dir, resolve_device(device), observer or default_observer())
+        if report:
+            _complete(run, model, data, data_dir, resolve_device(device), observer or default_observer())
         return run
     chosen = resolve_device(device)
     watcher = observer or default_observer()
     place = data_dir or run.environment.get("data_dir")
-    sets = split(wanted, dataset or load_data(wanted, place, say=watcher.on_message))
+    sets = split(wanted, dataset or load_data(wanted, place, observer=watcher))
     check_images(run, sets)
     resolved = resolve(wanted, sets, chosen)
     net = net or build_net(resolved, len(sets.train.classes))
@@ -161,7 +167,8 @@ def resume(
         check_same(resolved, take_over(net, resolved, sets.train.classes)[1], run.environment.get("init"))
     went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
     training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on)
-    finish(run, sets, net, chosen, watcher)
+    if report:
+        finish(run, sets, net, chosen, watcher)
     return run
 
 
@@ -180,6 +187,7 @@ def find_lr(
     lr_end: float | None = None,
     rule: str = lr_range.RULE,
     rule_min: str = lr_range.RULE_MIN,
+    observer: Observer | None = None,
     **changes: Any,
 ) -> LrRange:
     """Find lr_min and lr_max for a recipe by a learning-rate range test; see `onecycle.lr_range`.
@@ -190,8 +198,8 @@ def find_lr(
     has the rates. Raises UserError where a sweep is impossible, or shows nothing.
     """
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
-    chosen = resolve_device(device)
-    sets = split(wanted, dataset or load_data(wanted, data_dir, say=default_observer().on_message))
+    chosen, watcher = resolve_device(device), observer or default_observer()
+    sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
     resolved = resolve(wanted, sets, chosen)
     rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
     Run.check_unused(out)
@@ -200,6 +208,7 @@ def find_lr(
         sets,
         chosen,
         net,
+        watcher,
         sweeps=sweeps,
         steps=steps,
         lr_start=lr_start,
@@ -221,9 +230,11 @@ def with_init(changes: Mapping[str, Any], init: str | Path | folder.Run | None) 
     return {**changes, "init": str(init.path if isinstance(init, folder.Run) else init)}
 
 
-def _find(recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, **options: Any) -> LrRange:
+def _find(
+    recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, observer: Observer, **options: Any
+) -> LrRange:
     """The range test, with its progress."""
-    with step_progress("learning-rate range test") as say:
+    with observer.progress_of("learning-rate range test") as say:
         return lr_range.find(
             recipe,
             sets,
@@ -245,13 +256,13 @@ def _complete(
     """Draw what is missing of a run that has ended, and write its report anew, with the images where they are."""
     run.remove_left_over()
     try:
-        sets = images_of(run, data=data, data_dir=data_dir)
+        sets = images_of(run, data=data, data_dir=data_dir, observer=observer)
     except UserError:
         if data is not None or data_dir is not None:
             raise
         sets = None
     if sets is None or (model is None and run.recipe.model.name.startswith(OWN)):
-        report(run, data=data, data_dir=data_dir, model=model, device=str(device))
+        make_report(run, data=data, data_dir=data_dir, model=model, device=str(device))
     else:
         finish(run, sets, model, device, observer, missing_only=True)
 

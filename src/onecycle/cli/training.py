@@ -46,6 +46,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the training, or the cross-validation, in this folder.")
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Draw pictures and write the report at the end.")
+    ] = True,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write for TensorBoard too; needs the extra tensorboard.")
     ] = False,
@@ -79,9 +82,12 @@ def train(
         _end_folds(found, as_json, tensorboard)
         return
     if resume is not None:
-        run = api.resume(resume, name=recipe, changes=asked, data_dir=data_dir, device=device, observer=observer)
+        run = api.resume(
+            resume, name=recipe, changes=asked, data_dir=data_dir, device=device, report=report, observer=observer
+        )
     else:
-        run = api.train(read(str(recipe), **asked), data_dir=data_dir, out=out, device=device, observer=observer)
+        wanted = read(str(recipe), **asked)
+        run = api.train(wanted, data_dir=data_dir, out=out, device=device, report=report, observer=observer)
     _report_end(run, as_json)
     if tensorboard:
         from ..launch.tensorboard import write_pictures

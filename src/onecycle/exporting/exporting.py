@@ -17,7 +17,7 @@ from ..errors import UserError, suggestion
 from ..evaluation import percent
 from ..files import atomic_path, disk_errors
 from ..preparation import Sets, trained_net
-from ..progress import step_progress
+from ..progress import default_observer
 from ..run import Run
 from . import card, onnx_file, torch_files
 from .deployed import Deployed, traced
@@ -88,7 +88,7 @@ def write_export(
     description = describe(run)
     with atomic_path(path) as part:
         exported = _write(part, form, int8, deployed, side, description, sets)
-        with step_progress("verification") as say:
+        with default_observer().progress_of("verification") as say:
             found = verify(exported, torch_files.as_function(deployed), sets.test if sets else None, side, say)
         if int8:
             description |= {"int8": _int8_result(found, sets)}

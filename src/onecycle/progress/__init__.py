@@ -1,7 +1,7 @@
 """What is going on and what came of it, on terminals, in files and in notebooks."""
 
 from . import notebook
-from .bars import download_progress, step_progress
+from .bars import download_progress
 from .comparison import print_comparison
 from .evaluation import print_evaluation
 from .explanation import print_explanation
@@ -24,7 +24,6 @@ __all__ = [
     "print_explanation",
     "print_folds",
     "print_lr_range",
-    "step_progress",
 ]
 
 

@@ -17,10 +17,10 @@ from rich.progress import (
 from rich.progress import Progress as BarsProgress
 from rich.table import Column
 
+from ..observer import Said
 from . import console as consoles
 from . import notebook
 from .console import Console
-from .numbers import duration
 
 _BAR_WIDTHS = (8, 24)  # on a narrow terminal, and on others
 _WIDE_DOWNLOAD, _WIDE_STEPS = 80, 100  # letters of a terminal that has room for everything
@@ -30,7 +30,7 @@ _WIDE_DOWNLOAD, _WIDE_STEPS = 80, 100  # letters of a terminal that has room for
 def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """A function that is told (bytes so far, bytes in all); a bar, or a line every few seconds."""
     if notebook.is_here():
-        with _notebook_bar(name) as say_there:
+        with notebook.own_bar(name) as say_there:
             yield lambda done, total: say_there(done, total, f"{done / 1e6:.1f}{_of(total)} MB")
         return
     console = Console(stderr=True)
@@ -48,13 +48,8 @@ def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 @contextlib.contextmanager
-def step_progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A function that is told (steps so far, steps in all, what to say of them, such as "loss 1.23")."""
-    if notebook.is_here():
-        with _notebook_bar(title) as say_there:
-            yield lambda done, total, text: say_there(done, total, f"{done}/{total}  {text}")
-        return
-    console = Console(stderr=True)
+def step_progress(title: str, console: Console) -> Iterator[Said]:
+    """A bar on the console, or a line every few seconds where it is no terminal."""
     if not console.redraws:
         with _lines(console) as say_line:
             yield lambda done, total, text: say_line(f"{title}: {done}/{total}  {text}", done == total)
@@ -92,26 +87,6 @@ def _lines(console: Console) -> Iterator[Callable[[str, bool], None]]:
             console.print(line, soft_wrap=True)
 
     yield say
-
-
-@contextlib.contextmanager
-def _notebook_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
-    """A function that redraws a line of a notebook; at the end it says how long that took."""
-    started = time.monotonic()
-    area = notebook.Area()
-    last = ""
-
-    def say(done: int, total: int | None, text: str) -> None:
-        nonlocal last
-        last = text
-        area.show(notebook.bar(done, total, f"{title}: {text}"), f"{title}: {text}")
-
-    try:
-        yield say
-    finally:
-        if last:
-            end = f"{title}: {last}, {duration(time.monotonic() - started)}"
-            area.show(notebook.line(end), end, last=True)
 
 
 def _of(total: int | None) -> str:

@@ -9,13 +9,14 @@ import html
 import importlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from ..observer import Observer, Progress
+from ..observer import Observer, Progress, Said
 from ..recipes import Recipe
 from ..run import Run
-from .numbers import aligned, cell, columns, headline, parts
+from .numbers import aligned, cell, columns, duration, headline, parts
 
 SECONDS_APART = 0.4  # between two drawings: a notebook that is sent more of them falls behind, and then hangs
 _MOST_ROWS = 60  # of the table; each drawing sends all of it
@@ -87,6 +88,12 @@ class NotebookObserver(Observer):
             self._draw(last=True)
         self._area, self._title, self._rows, self._messages = Area(), "", [], []
 
+    @contextmanager
+    def progress_of(self, title: str) -> Iterator[Said]:
+        """A line of its own."""
+        with own_bar(title) as say:
+            yield lambda done, total, text: say(done, total, f"{done}/{total}  {text}")
+
     def _draw(self, *, last: bool = False) -> None:
         document, text = ([line(self._title)], [self._title]) if self._title else ([], [])
         left_out = max(0, len(self._rows) - _MOST_ROWS)
@@ -105,6 +112,26 @@ class NotebookObserver(Observer):
         document += [line(message) for message in self._messages]
         text += self._messages
         self._area.show("\n".join(document), "\n".join(text), last=last)
+
+
+@contextmanager
+def own_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """A function that redraws a line of a notebook; at the end it says how long that took."""
+    started = time.monotonic()
+    area = Area()
+    last = ""
+
+    def say(done: int, total: int | None, text: str) -> None:
+        nonlocal last
+        last = text
+        area.show(bar(done, total, f"{title}: {text}"), f"{title}: {text}")
+
+    try:
+        yield say
+    finally:
+        if last:
+            end = f"{title}: {last}, {duration(time.monotonic() - started)}"
+            area.show(line(end), end, last=True)
 
 
 def bar(done: int, total: int | None, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO
 
@@ -13,10 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..observer import Observer, Progress
+from ..observer import Observer, Progress, Said
 from ..recipes import Recipe
 from ..run import Run
 from . import console as consoles
+from .bars import step_progress
 from .numbers import aligned, cell, columns, headline, parts
 
 _BAR_WIDTHS = (8, 24)  # the least and the most
@@ -68,6 +70,10 @@ class TerminalObserver(Observer):
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def progress_of(self, title: str) -> AbstractContextManager[Said]:
+        """A bar, or a line every few seconds."""
+        return step_progress(title, self._console)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..evaluation import Mistakes, evaluate_run, mistakes
 from ..explanation import Activations, default_layer, explain, map_layers
 from ..prediction import Predictions, Predictor
 from ..preparation import images_of
+from ..progress import default_observer
 from ..run import Run
 
 _T = TypeVar("_T")
@@ -118,7 +119,7 @@ class Inference:
 def _images(run: Run, data_dir: Path | None) -> tuple[ImageSet | None, str]:
     """The test images, or why they are not at hand."""
     try:
-        return images_of(run, data_dir=data_dir).test, ""
+        return images_of(run, data_dir=data_dir, observer=default_observer()).test, ""
     except UserError as error:
         if data_dir is not None:
             raise

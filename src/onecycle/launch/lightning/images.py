@@ -12,12 +12,21 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ...data import Dataset, ImageSet, Loader
 from ...errors import UserError
+from ...observer import Observer
 from ...preparation import Sets, as_dataset, build_loader, load_data, resolve, split
 from ...recipes import OWN, Recipe, checked, recipe
 from .batches import Epochs, InOrder
 
 INIT_REFUSED = "init is for onecycle.train; here, load an earlier run's weights into the net, and init=None"
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a recipe's, and what Lightning calls it
+
+
+class _Messages(Observer):
+    """What is said of the images goes where Lightning says such things."""
+
+    def on_message(self, text: str) -> None:
+        """Say it once, whatever the number of processes."""
+        rank_zero_info(text)
 
 
 class ImageDataModule(LightningDataModule):
@@ -60,7 +69,7 @@ class ImageDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Load the images, from the network where they are not here yet."""
         if self._dataset is None:
-            self._dataset = load_data(self.recipe, self.data_dir, say=rank_zero_info)
+            self._dataset = load_data(self.recipe, self.data_dir, observer=_Messages())
 
     def setup(self, stage: str | None = None) -> None:
         """Split the images; the recipe's open statistics are those of the training images."""
