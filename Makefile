@@ -10,13 +10,14 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test torture bench clean
+.PHONY: help demo test torture bench docs clean
 
 help:
 	@echo "make demo    train the custom ResNet on handwritten digits into runs/demo: offline, a minute or two"
 	@echo "make test    linters, type checker, import contract, tests"
 	@echo "make torture faults injected, inputs mutated, by the thousand: a table of what was tried and lost, about an hour"
 	@echo "make bench   measure the speed of this machine, which should be idle: under half an hour"
+	@echo "make docs    the documentation as a site, to be read from the disk: site/index.html"
 	@echo "make clean   remove .venv, caches and builds; runs/ is kept"
 
 demo: .venv/.installed-demo
@@ -43,8 +44,12 @@ bench: .venv/.installed-bench
 	$(BIN)/python benchmarks/step_profile.py custom_resnet fast94
 	$(BIN)/python benchmarks/scaling.py custom_resnet fast94
 
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "wrote site/index.html"
+
 clean:
-	rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.made:

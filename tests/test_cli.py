@@ -90,7 +90,10 @@ def test_a_signal_saves_and_resume_ends_the_run(tmp_path: Path, number: signal.S
     command = [sys.executable, "-m", "onecycle", "train"]
     many = [*TINY, "--set", "schedule.epochs=8"]
     process = subprocess.Popen(
-        [*command, "digits", "--out", str(out), *many], stderr=subprocess.PIPE, text=True, env=environment
+        [*command, "digits", "--out", str(out), "--no-report", *many],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     deadline = time.monotonic() + 60
     while len(read_csv(out / "steps.csv")) < 2 and time.monotonic() < deadline:
@@ -103,7 +106,9 @@ def test_a_signal_saves_and_resume_ends_the_run(tmp_path: Path, number: signal.S
     assert last.endswith(f"onecycle train --resume {out}")
     steps = len(read_csv(out / "steps.csv"))
     assert 2 <= steps < 16 and not (out / "summary.json").exists()
-    resumed = subprocess.run([*command, "--resume", str(out)], capture_output=True, text=True, env=environment)
+    resumed = subprocess.run(
+        [*command, "--resume", str(out), "--no-report"], capture_output=True, text=True, env=environment
+    )
     assert resumed.returncode == 0, resumed.stderr
     assert [row["step"] for row in read_csv(out / "steps.csv")] == [str(step) for step in range(1, 17)]
 

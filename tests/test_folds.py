@@ -303,7 +303,12 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     write_images(photos / "val", images(40, 1))
     changes = ("model.name=compact", "data.batch_size=20", "schedule.epochs=1", "schedule.peak_epoch=0.5")
     small = [part for one in changes for part in ("--set", one)]
-    assert call("train", "digits", "--data", str(photos), *small, "--folds", "2", "--out", str(out)) == 0
+    drawn: list[object] = []
+    monkeypatch.setattr(api_training, "finish", lambda run, *arguments, **options: drawn.append(run.path))
+    cross_validation = ("train", "digits", "--data", str(photos), *small, "--folds", "2")
+    assert call(*cross_validation, "--no-report", "--out", str(tmp_path / "plain")) == 0 and drawn == []
+    capsys.readouterr()
+    assert call(*cross_validation, "--out", str(out)) == 0 and drawn == [out / "fold1", out / "fold2"]
     said = capsys.readouterr()
     assert "onecycle: fold 2 of 2" in said.err and said.err.count("the test set has 20 images") == 1
     for part in ("images held out", "fold2", "mean of 2 folds", "Bengio & Grandvalet", "120 training images, each"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from small import StopAt, assert_same_run, dataset, images, net, small_recipe
 
 import onecycle
-from onecycle import Dataset, ImageSet, Observer, Observers, Run, Stopped, UserError, recipe, registry
+from onecycle import Dataset, ImageSet, Observer, Observers, Run, Stopped, UserError, recipe
 from onecycle.cli import main
 from onecycle.preparation import Sets, class_weights, images_of, load_data, resolve, split
 
@@ -74,9 +72,8 @@ def test_a_silent_observer_is_silent(
         def progress_of(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
             yield lambda done, total, text: self.heard.append(f"{title} {done}/{total}")
 
-    wanted = small_recipe(**{"data.name": "photos", "data.batch_size": 40, "schedule.epochs": 2, **rates})
-    onecycle.train(wanted, model=net(), out=tmp_path / "heard", observer=Observers(Observer(), Titles()))
-    assert {line.rsplit(" ", 1)[0] for line in Titles.heard} >= {"learning-rate range test", "pictures and report"}
+    onecycle.find_lr(run.recipe, model=net(), sweeps=2, steps=20, observer=Observers(Observer(), Titles()))
+    assert {line.rsplit(" ", 1)[0] for line in Titles.heard} >= {"learning-rate range test"}
     assert capfd.readouterr() == ("", "")
 
 
@@ -256,19 +253,3 @@ def test_commands_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["images"] == 12
     assert call("evaluate", run, "--data", "nowhere/photos") == 2
     assert "nowhere/photos: no such folder or file; a folder of class folders" in capsys.readouterr().err
-
-
-def test_the_commands_of_the_page_on_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[1] / "docs/own-data.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^    (onecycle (?:data|train|evaluate) .*)$", page, re.MULTILINE)
-    assert len(commands) >= 8
-    monkeypatch.setitem(registry.ENTRIES["recipe"], "custom_resnet", "own_images:docs_recipe")
-    monkeypatch.chdir(tmp_path)
-    write_images(tmp_path / "photos", images(60, 0))
-    for command in commands:
-        assert call(*shlex.split(command)[1:]) == 0, command
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"photos", "larger", "balanced", "folds", "tuned"}
-    assert (tmp_path / "preview.png").exists()
-    larger = Run.open(tmp_path / "runs/larger").recipe
-    assert (larger.data.image_size, larger.data.fit, larger.data.damaged) == (48, "pad", "skip")
-    assert Run.open(tmp_path / "runs/balanced").recipe.loss.class_weights == "balanced"

@@ -15,6 +15,8 @@ COMMANDS = {"train", "find-lr", "evaluate", "explain", "report", "compare", "rec
     "predict",
     "export",
     "serve",
+    "trials",
+    "search",
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -5,10 +5,19 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from onecycle.stats import mcnemar, paired_difference_interval, spread, wilson_interval
+from onecycle.stats import (
+    holm,
+    mcnemar,
+    needed,
+    paired_difference,
+    paired_difference_interval,
+    spread,
+    wilcoxon_signed_rank,
+    wilson_interval,
+)
 
 counts = st.tuples(st.integers(0, 3000), st.integers(0, 3000))
 
@@ -98,3 +107,97 @@ def test_the_interval_of_a_mean_is_that_of_scipy(values: list[float]) -> None:
 def test_one_value_has_no_interval() -> None:
     found = spread([2.0])
     assert (found.n, found.mean, found.deviation, found.low, found.high) == (1, 2.0, None, None, None)
+
+
+differences = st.lists(
+    st.one_of(st.integers(-20, 20).map(lambda one: one / 100), st.floats(-10, 10).map(lambda one: round(one, 6))),
+    min_size=2,
+    max_size=60,
+)
+
+
+@given(differences)
+@example([0.0, 0.0, 0.0])
+@example([0.01] * 14)
+@example([float(one) for one in range(1, 51)])
+@example([float(one) for one in range(1, 52)])
+@example([3.0, -1.0, 1.0, *map(float, range(-4, 6))])
+@settings(deadline=None, max_examples=60)
+def test_wilcoxons_p_is_that_of_scipys_default(found: list[float]) -> None:
+    sizes = {abs(one) for one in found}
+    assume(len(found) < 8 or len(found) >= 13 or (len(sizes) == len(found) and 0 not in sizes))  # SciPy's slow ones
+    if not any(found):  # SciPy calls it NaN beyond 13; nothing differs, so that p is 1
+        assert wilcoxon_signed_rank(found) == 1
+        return
+    expected = scipy.stats.wilcoxon(found).pvalue
+    assert wilcoxon_signed_rank(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert wilcoxon_signed_rank([-one for one in found]) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@given(differences, st.integers(0, 2**32))
+@example([0.01, 0.01, 0.01], 0)
+@example([0.0, 0.0], 0)
+@settings(deadline=None)
+def test_a_paired_difference_is_that_of_scipy(found: list[float], seed: int) -> None:
+    second = np.random.default_rng(seed).integers(0, 1000, len(found)) / 1000
+    first = second + np.array(found)
+    paired = paired_difference(first.tolist(), second.tolist())
+    assert paired.deviation is not None and paired.low is not None and paired.high is not None
+    assert (paired.n, paired.mean) == (len(found), pytest.approx(np.mean(found), abs=1e-11))
+    if len(set(found)) == 1:
+        assert paired.t_p == (1 if found[0] == 0 else 0) and paired.deviation < 1e-15
+        return
+    expected = scipy.stats.ttest_rel(np.round(first - second, 12), np.zeros(len(found)))
+    interval = expected.confidence_interval(0.95)
+    assert paired.t_p == pytest.approx(expected.pvalue, abs=1e-9)
+    assert (paired.low, paired.high) == pytest.approx((interval.low, interval.high), rel=1e-9, abs=1e-11)
+    assert paired.wilcoxon_p == wilcoxon_signed_rank(np.round(first - second, 12).tolist())
+
+
+def test_one_pair_has_a_difference_alone_and_pairs_are_pairs() -> None:
+    one = paired_difference([0.95], [0.94])
+    assert (one.n, one.deviation, one.low, one.t_p, one.wilcoxon_p) == (1, None, None, None, None)
+    assert paired_difference([0.95, 0.94], [0.94, 0.93]).deviation == 0  # though 0.95 - 0.94 is not 0.94 - 0.93
+    with pytest.raises(ValueError, match="shorter"):
+        paired_difference([0.95, 0.94], [0.94])
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holms_correction_rejects_what_holms_procedure_rejects(p_values: list[float]) -> None:
+    """Step by step, as in the paper: the k-th smallest of m against alpha / (m - k + 1), until one is above."""
+    corrected = holm(p_values)
+    for alpha in (0.001, 0.05, 0.3):
+        rejected = set()
+        for place, number in enumerate(sorted(range(len(p_values)), key=lambda one: p_values[one])):
+            if p_values[number] * (len(p_values) - place) > alpha:
+                break
+            rejected.add(number)
+        assert {number for number, p in enumerate(corrected) if p <= alpha} == rejected
+    assert all(p <= after <= 1 for p, after in zip(p_values, corrected, strict=True))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("effect", [5.0, 2.0, 1.2, 0.8, 0.5, 0.2, 0.1])
+@pytest.mark.parametrize("power", [0.8, 0.9])
+def test_the_number_needed_is_the_least_whose_power_is_that_of_scipys_noncentral_t(
+    effect: float, paired: bool, power: float
+) -> None:
+    def seen(n: int) -> float:
+        freedom = n - 1 if paired else 2 * n - 2
+        shift = effect * math.sqrt(n if paired else n / 2)
+        bound = scipy.stats.t.ppf(0.975, freedom)
+        return float(scipy.stats.nct.sf(bound, freedom, shift) + scipy.stats.nct.cdf(-bound, freedom, shift))
+
+    n = needed(0.01 * effect, 0.01, paired=paired, power=power)
+    assert needed(-0.01 * effect, 0.01, paired=paired, power=power) == n
+    assert seen(n) >= power
+    if 2 < n < 1000:
+        assert seen(n - 1) < power
+    else:
+        assert seen(n - 3) < power or n == 2
+
+
+def test_without_spread_two_show_any_difference() -> None:
+    assert needed(0.001, 0.0, paired=True) == needed(0.001, 0.0, paired=False) == 2
+    # As in any table: 64 a group see half a standard deviation, 34 pairs do.
+    assert (needed(0.5, 1, paired=False), needed(0.5, 1, paired=True)) == (64, 34)

@@ -20,6 +20,8 @@ SLOW = {
     "report",
     "compare",
     "predict",
+    "search",
+    "trials",
     "Lightning",
     "exported ONNX in use",
 }

@@ -53,7 +53,7 @@ class Steps:
         """The mean loss, and the batch in the epoch's sums."""
         logits_nk = logits_nk.float()
         loss = F.cross_entropy(logits_nk, batch.labels, label_smoothing=self.recipe.loss.label_smoothing)
-        self.state.count(loss.detach(), logits_nk.detach(), batch.labels)
+        self.state.count(loss.detach(), logits_nk.detach(), batch.labels, len(batch.labels))
         return loss
 
     def backward(self, loss: Tensor) -> None:

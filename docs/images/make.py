@@ -1,12 +1,17 @@
-"""The pictures of the README that come from a run: its report in a browser, its mistakes, its Grad-CAM sheet.
+"""The pictures of the README and of docs/ that come from a run: its report and the page that serves it in a browser,
+its mistakes, its Grad-CAM sheet.
 
-python docs/images/make.py RUN      needs the extra dev and Debian's chromium
+python docs/images/make.py RUN      needs the extra dev, Debian's chromium and the run's images
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +21,7 @@ from playwright.sync_api import sync_playwright
 import onecycle
 
 HERE = Path(__file__).parent
-WIDTH, GALLERY_HEIGHT = 1160, 1000  # pixels
+WIDTH, GALLERY_HEIGHT, SERVED_HEIGHT = 1160, 1000, 680  # pixels
 
 
 def main() -> None:
@@ -27,6 +32,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photograph(run.report(out=Path(folder) / "report.html"))
     explained = run.explain(count=20)
+    assert explained.images is not None, explained.why_no_images
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.png"
+        Image.fromarray(explained.images.images_nhwc[0]).save(photo)
+        photograph_server(run.path, photo)
     figures = explained.figures()
     keep("misclassified", figures["misclassified"])
     keep(
@@ -62,6 +72,25 @@ def photograph(page: Path) -> None:
             clip={"x": 0, "y": start["y"], "width": WIDTH, "height": height},
         )
         browser.close()
+
+
+def photograph_server(run: Path, photo: Path) -> None:
+    """The page of `onecycle serve` with a test image dropped."""
+    command = [sys.executable, "-m", "onecycle", "serve", str(run), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as started:
+        assert server.stdout is not None
+        told = re.search(r"http://\S+:\d+", server.stdout.readline())
+        assert told is not None, "it does not serve"
+        browser = started.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        tab = browser.new_page(viewport={"width": WIDTH, "height": SERVED_HEIGHT})
+        tab.goto(told[0])
+        tab.set_input_files("#photo", photo)
+        tab.locator(".answers").wait_for()
+        tab.screenshot(path=HERE / "serve.png")
+        browser.close()
+        server.send_signal(signal.SIGTERM)
 
 
 def keep(name: str, figure: onecycle.plots.Figure) -> None:

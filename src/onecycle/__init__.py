@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .progress import NotebookObserver, TerminalObserver
     from .recipes import Recipe, recipe
     from .registry import names, register
+    from .studies import Search, Trials, search, trials
 
 __version__ = "0.1.0"
 
@@ -60,9 +61,11 @@ _HOME_OF = {
     "Progress": "observer",
     "Recipe": "recipes",
     "Run": "api",
+    "Search": "studies",
     "Stopped": "errors",
     "TerminalObserver": "progress",
     "TrainingFailed": "errors",
+    "Trials": "studies",
     "UserError": "errors",
     "compare": "api",
     "cross_validate": "api",
@@ -81,8 +84,10 @@ _HOME_OF = {
     "report": "api",
     "resume": "api",
     "resume_folds": "api",
+    "search": "studies",
     "summarize_net": "api",
     "train": "api",
+    "trials": "studies",
 }
 _MODULES = ("data", "evaluation", "explanation", "lr_range", "models", "plots")
 __all__ = [
@@ -101,9 +106,11 @@ __all__ = [
     "Progress",
     "Recipe",
     "Run",
+    "Search",
     "Stopped",
     "TerminalObserver",
     "TrainingFailed",
+    "Trials",
     "UserError",
     "compare",
     "cross_validate",
@@ -128,8 +135,10 @@ __all__ = [
     "report",
     "resume",
     "resume_folds",
+    "search",
     "summarize_net",
     "train",
+    "trials",
 ]
 
 

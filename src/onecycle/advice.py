@@ -18,14 +18,18 @@ _TYPICAL = 0.8  # the accuracy that the interval is given for
 _NAMED = 5  # classes in a line
 
 
-def advice(recipe: Recipe, sets: Sets) -> list[str]:
-    """What stands in the way of a good net or a sure figure, with what helps; nothing for a set of usual size."""
+def advice(recipe: Recipe, sets: Sets, *, searched: bool = False) -> list[str]:
+    """What stands in the way of a good net or a sure figure, with what helps; nothing for a set of usual size.
+
+    Where a recipe is `searched` for, the held-out part stands for the test set.
+    """
+    measured_on = "the held-out part" if searched else "the test set"
     found = [
         _few_images(sets),
         _unbalanced(recipe, sets),
         _few_steps(recipe, sets),
-        _untested(sets),
-        _wide(recipe, sets),
+        _untested(sets, measured_on),
+        _wide(sets, measured_on, folds=not searched and not recipe.data.fold),
     ]
     return [line for line in found if line]
 
@@ -66,23 +70,23 @@ def _few_steps(recipe: Recipe, sets: Sets) -> str:
     )
 
 
-def _untested(sets: Sets) -> str:
+def _untested(sets: Sets, measured_on: str) -> str:
     without = [name for name, count in _counts(sets.test.labels, sets).items() if not count]
     if not without:
         return ""
-    return f"the test set has no images of {_some(without)}, so that nothing will be known of how well these are told"
+    return f"{measured_on} has no images of {_some(without)}, so that nothing will be known of how well these are told"
 
 
-def _wide(recipe: Recipe, sets: Sets) -> str:
+def _wide(sets: Sets, measured_on: str, *, folds: bool) -> str:
     images = len(sets.test)
     low, high = wilson_interval(round(_TYPICAL * images), images)
     if high - low <= WIDE:
         return ""
     half = 100 * (high - low) / 2
-    way_out = "" if recipe.data.fold else "; --folds measures on every training image"
+    way_out = "; --folds measures on every training image" if folds else ""
     return (
-        f"the test set has {images} images: of an accuracy of {_TYPICAL:.0%}, the 95% interval is {half:.0f} points to "
-        f"each side{way_out}"
+        f"{measured_on} has {images} images: of an accuracy of {_TYPICAL:.0%}, the 95% interval is {half:.0f} points "
+        f"to each side{way_out}"
     )
 
 

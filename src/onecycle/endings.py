@@ -1,14 +1,19 @@
-"""How a training ends: what is said where it ends early, and what the net's description holds where it does not."""
+"""How a training ends: what is said where it ends early, and what is written where it does not."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from .data import ImageSet
-from .errors import Stopped, TrainingFailed
+from .errors import Stopped, TrainingFailed, UserError
 from .recipes import Recipe
 from .run import Run
+from .state import TrainingState
 
 
 def failure(run: Run, recipe: Recipe, what: str, place: str, lr: float) -> TrainingFailed:
@@ -29,6 +34,51 @@ def stopped(run: Run, number: signal.Signals, place: str) -> Stopped:
         without = f"stopped by {number.name} before its pictures and report were written"
         return Stopped(f"{run.path}: the training has ended; {without}; write them with: {go_on}", number)
     return Stopped(f"stopped by {number.name} after {place}; saved, go on with: {go_on}", number)
+
+
+def left_alone(run: Run, what: UserError) -> UserError:
+    """The error for a process that is lost: where the training can go on."""
+    go_on = f"go on with the same command and --resume {run.path}"
+    paths = run.checkpoints.paths()
+    return UserError(f"{what}; {f'{paths[-1]} is kept' if paths else 'there is no checkpoint yet'}; {go_on}")
+
+
+def write_results(
+    run: Run,
+    recipe: Recipe,
+    state: TrainingState,
+    test: ImageSet,
+    logits_nk: Tensor,
+    result: Mapping[str, Any],
+    device: str,
+    images: int,
+    wall_seconds: float,
+) -> None:
+    """Write weights, predictions and the summary, which comes last.
+
+    `logits_nk` [n, classes] are those of the test set and `result` what was measured on them; `device` is in
+    words; `images` counts the training images of all epochs, each as often as it was seen.
+    """
+    run.write_model(state.evaluated_net, description(recipe, test))
+    run.write_predictions(logits_nk, torch.from_numpy(test.labels))
+    run.write_summary(
+        {
+            "recipe": recipe.name,
+            "data": recipe.data.label,
+            "seed": recipe.seed,
+            "epochs": recipe.epochs,
+            "steps": state.step,
+            "device": device,
+            "precision": recipe.precision,
+            "parameters": sum(parameter.numel() for parameter in state.net.parameters()),
+            "train_seconds": round(state.train_seconds, 3),
+            "compile_seconds": 0.0,
+            "wall_seconds": round(wall_seconds, 3),
+            "images_per_second": round(images / state.train_seconds, 2),
+            "test": dict(result),
+            **({"best": state.best} if state.best else {}),
+        }
+    )
 
 
 def description(recipe: Recipe, test: ImageSet) -> dict[str, Any]:

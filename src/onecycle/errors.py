@@ -22,6 +22,9 @@ class UserError(OnecycleError, ValueError):
         self.problems = tuple(map(one_line, problems))
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, ...]]:
+        return type(self), self.problems  # so that each stays a line of its own, from another process too
+
 
 class TrainingFailed(OnecycleError, RuntimeError):
     """The training itself went wrong: a loss or weights that are no longer finite."""
@@ -36,6 +39,14 @@ class Stopped(OnecycleError):
         super().__init__(message)
         self.signal_number = signal.Signals(signal_number)
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
+        return type(self), (str(self), int(self.signal_number))
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory, of the machine's or of a GPU's."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def one_line(text: str, most: int = 1500) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import ImageSet, Loader
+from .distributed import World
 from .evaluation import accuracy, cross_entropy, predict_logits, predict_unsure
 from .hardware import autocast
 from .preparation import Sets, build_loader
@@ -19,18 +20,22 @@ from .recipes import Recipe
 class Evaluator:
     """Predicts the held-out part and the test set of a recipe; `on_batch`, called after each batch, may end it.
 
-    Raises FloatingPointError where logits come out as no finite numbers.
+    Several processes predict some batches each, and rank 0 measures what comes of all of them. Raises
+    FloatingPointError where logits come out as no finite numbers.
     """
 
-    def __init__(self, recipe: Recipe, sets: Sets, device: torch.device, on_batch: Callable[[], None]) -> None:
-        self._recipe, self._sets, self._device, self._on_batch = recipe, sets, device, on_batch
+    def __init__(self, recipe: Recipe, sets: Sets, world: World, on_batch: Callable[[], None]) -> None:
+        self._recipe, self._sets, self._world, self._on_batch = recipe, sets, world, on_batch
         self._test: tuple[Tensor, float] | None = None  # the newest logits of the test set, and the seconds they took
 
     def columns(self, net: nn.Module, *, due: bool) -> dict[str, float | None]:
         """Loss and accuracy on each set for a row of metrics.csv; None where no evaluation is due."""
-        found: dict[str, float | None] = {}
         self._test = self._predict(net, self._sets.test, "test set") if due else None
         val = self._predict(net, self._sets.val, "held-out part") if due and self._sets.val else None
+        return self._world.of_first(lambda: self._columns(val))
+
+    def _columns(self, val: tuple[Tensor, float] | None) -> dict[str, float | None]:
+        found: dict[str, float | None] = {}
         for name, one_set, predicted in (("test", self._sets.test, self._test), ("val", self._sets.val, val)):
             if one_set is not None:
                 labels = torch.from_numpy(one_set.labels)
@@ -41,19 +46,14 @@ class Evaluator:
     def test(self, net: nn.Module) -> tuple[Tensor, dict[str, Any]]:
         """The test set's logits [n, classes] and the result on it, with test-time augmentation where there is one.
 
-        What the last epoch predicted is not predicted again.
+        What the last epoch predicted is not predicted again. On rank 0; the others only predict.
         """
         recipe, images = self._recipe, self._sets.test
         logits_nk, plain_seconds = self._test or self._predict(net, images, "test set")
-        labels = torch.from_numpy(images.labels)
-        result: dict[str, Any] = {
-            "accuracy": accuracy(logits_nk, labels),
-            "loss": cross_entropy(logits_nk, labels),
-            "images": len(labels),
-        }
+        augmented, seconds = logits_nk, 0.0
         if recipe.tta != "none":
             begin = time.perf_counter()
-            with autocast(recipe.precision, self._device):
+            with autocast(recipe.precision, self._world.device):
                 augmented = predict_unsure(
                     net,
                     self._batches(images),
@@ -61,22 +61,34 @@ class Evaluator:
                     tta=recipe.tta,
                     share=recipe.tta_share,
                     on_batch=self._on_batch,
+                    world=self._world,
                 )
             _check_finite(augmented, "test set")
-            result["accuracy_tta"] = accuracy(augmented, labels)
             # With the plain pass, as without its logits nothing is known to be unsure.
-            result["tta_seconds"] = round(plain_seconds + time.perf_counter() - begin, 3)
-        return logits_nk, result
+            seconds = plain_seconds + time.perf_counter() - begin
+        return logits_nk, self._world.of_first(lambda: self._result(logits_nk, augmented, seconds))
+
+    def _result(self, logits_nk: Tensor, augmented: Tensor, seconds: float) -> dict[str, Any]:
+        labels = torch.from_numpy(self._sets.test.labels)
+        result: dict[str, Any] = {
+            "accuracy": accuracy(logits_nk, labels),
+            "loss": cross_entropy(logits_nk, labels),
+            "images": len(labels),
+        }
+        if self._recipe.tta != "none":
+            result |= {"accuracy_tta": accuracy(augmented, labels), "tta_seconds": round(seconds, 3)}
+        return result
 
     def _predict(self, net: nn.Module, images: ImageSet, name: str) -> tuple[Tensor, float]:
         begin = time.perf_counter()
-        with autocast(self._recipe.precision, self._device):
-            logits_nk = predict_logits(net, self._batches(images), on_batch=self._on_batch)
+        self._world.copy_from_first(net.buffers())  # norms have seen other images on each rank
+        with autocast(self._recipe.precision, self._world.device):
+            logits_nk = predict_logits(net, self._batches(images), on_batch=self._on_batch, world=self._world)
         _check_finite(logits_nk, name)
         return logits_nk, time.perf_counter() - begin
 
     def _batches(self, images: ImageSet) -> Loader:
-        return build_loader(self._recipe, images, self._device, train=False)
+        return build_loader(self._recipe, images, self._world.device, train=False)
 
 
 def _check_finite(logits_nk: Tensor, name: str) -> None:

@@ -74,6 +74,17 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextlib.contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Within, torch computes with so many threads of the processor; with those that it has where that is None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if number is None else number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def reused_memory(device: torch.device) -> Iterator[None]:
     """While this is open, memory that the process frees stays its own and is given out again.
 

@@ -29,10 +29,10 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[Stop]:
+def stop_on_signals(*, aloud: bool = True) -> Iterator[Stop]:
     """SIGINT and SIGTERM ask the loop to save and leave; a second one of the same kind acts as without us.
 
-    So does one that the loop no longer answered.
+    So does one that the loop no longer answered. Not `aloud`: where another process says what is being done.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -43,9 +43,10 @@ def stop_on_signals() -> Iterator[Stop]:
     def ask(number: int, frame: FrameType | None) -> None:
         stop.signal_number = number
         signal.signal(number, before[number])
-        with contextlib.suppress(OSError):  # nobody may be there to read it
-            # Not print: the signal may have come in the midst of one.
-            os.write(2, b"\nonecycle: stopping after this step and saving; once more ends it at once, unsaved\n")
+        if aloud:
+            with contextlib.suppress(OSError):  # nobody may be there to read it
+                # Not print: the signal may have come in the midst of one.
+                os.write(2, b"\nonecycle: stopping after this step and saving; once more ends it at once, unsaved\n")
 
     for number in before:
         signal.signal(number, ask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,8 +187,18 @@ def initialize(net: nn.Module, images: Loader) -> None:
         initialize_from(torch.cat([batch.images_nchw for batch in images.in_order(first)]))
 
 
-def build_loader(recipe: Recipe, images: ImageSet, device: torch.device, *, train: bool) -> Loader:
-    """Batches in the recipe's precision, normalised as its training set; augmented and shuffled where they train."""
+def build_loader(
+    recipe: Recipe,
+    images: ImageSet,
+    device: torch.device,
+    *,
+    train: bool,
+    part: Callable[[int], slice] | None = None,
+) -> Loader:
+    """Batches in the recipe's precision, normalised as its training set; augmented and shuffled where they train.
+
+    `part` is this process's part of a batch, see `Loader`.
+    """
     mean, std = recipe.data.statistics
     return Loader(
         images,
@@ -197,6 +207,7 @@ def build_loader(recipe: Recipe, images: ImageSet, device: torch.device, *, trai
         seed=recipe.seed,
         drop_last=recipe.data.drop_last,
         hardest=recipe.data.hardest if train else (),
+        part=part,
         mean=mean,
         std=std,
         device=device,
@@ -245,16 +256,16 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
             f"schedule.momentum: the optimizer {recipe.optimizer.name} has none; null, or another optimizer"
         )
     for side in sorted({sets.train.image_size, *(side for _, side in recipe.augment.resize)}):
-        _try_side(net, side, f"takes no images of {side} pixels a side")
+        try_side(net, side, f"takes no images of {side} pixels a side")
     size = recipe.data.batch_size
     for epoch in sorted({0, *(epoch for pairs in (recipe.augment.resize, recipe.data.hardest) for epoch, _ in pairs)}):
         if size == 1 or (loader.chosen(epoch) % size == 1 and not recipe.data.drop_last):
             side = in_force(recipe.augment.resize, epoch, sets.train.image_size)
             what = f"cannot train on a batch of one image of {side} pixels a side, as data.batch_size {size} gives"
-            _try_side(net, side, what, train=True)
+            try_side(net, side, what, train=True)
 
 
-def _try_side(net: nn.Module, side: int, what: str, *, train: bool = False) -> None:
+def try_side(net: nn.Module, side: int, what: str, *, train: bool = False) -> None:
     """Raise UserError with `what` where a copy of the net cannot take an image of `side` x `side` pixels."""
     try:
         tried = copy.deepcopy(net).train(train)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ class TrainingState:
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss x images, right ones, images
         self.sample_losses: Tensor | None = None  # the last of each training image; infinite before there is one
         self.chosen: Tensor | None = None  # whether each training image is among those of the epoch under way
+        self._unmerged: list[Tensor] = []  # images whose losses other processes may have, or this one for them
         self.best: dict[str, float] | None = None  # on the held-out part
         # Attention masks, which hold infinities on purpose.
         self._masks = {name for name, buffer in net.named_buffers() if not _finite([buffer])}
@@ -55,16 +56,35 @@ class TrainingState:
         """The net whose accuracy counts: the average of the weights where there is one."""
         return self.ema.module if self.ema else self.net
 
-    def count(self, loss: Tensor, logits_nk: Tensor, labels: Tensor) -> None:
-        """Add a batch to the epoch's sums; asks nothing back from the device."""
+    def count(self, loss: Tensor, logits_nk: Tensor, labels: Tensor, images: int) -> None:
+        """Add a batch to the epoch's sums; asks nothing back from the device.
+
+        `loss` is what the images of these labels give to the mean of all `images` of the batch.
+        """
         right = (logits_nk.argmax(1) == labels).sum()
-        batch = torch.stack([loss.double() * len(labels), right.double(), torch.full_like(loss, len(labels)).double()])
+        batch = torch.stack([loss.double() * images, right.double(), torch.full_like(loss, len(labels)).double()])
         self.sums += batch
 
     def watch_samples(self, count: int) -> None:
         """Keep the loss of each of so many training images, to choose the hardest by."""
         self.sample_losses = torch.full((count,), torch.inf, device=self.sums.device)
         self.chosen = torch.ones(count, dtype=torch.bool, device=self.sums.device)
+
+    def note(self, samples: Tensor, own: slice, losses: Tensor) -> None:
+        """Note the losses of this process's `own` of the samples of a batch, where they are watched."""
+        if self.sample_losses is None:
+            return
+        if own != slice(None):
+            self.sample_losses.index_fill_(0, samples, 0.0)  # so that the sum over all processes is each one's loss
+            self._unmerged.append(samples)
+        self.sample_losses.index_copy_(0, samples[own], losses)
+
+    def merge(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Take over the losses that other processes have noted; `total` sums over all of them."""
+        if self.sample_losses is not None and self._unmerged:
+            samples = torch.cat(self._unmerged)
+            self.sample_losses.index_copy_(0, samples, total(self.sample_losses.index_select(0, samples)))
+            self._unmerged.clear()
 
     def choose(self, count: int) -> None:
         """For the next epoch, choose so many images of the largest losses, what was not seen yet first."""

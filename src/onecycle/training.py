@@ -18,16 +18,18 @@ from torch import Tensor, nn
 
 from . import optim
 from .data import Batch
-from .endings import description, failure, stopped
+from .distributed import World, lost
+from .endings import failure, left_alone, stopped, write_results
 from .epochs import Epochs
 from .errors import Stopped, TrainingFailed, UserError
 from .evaluator import Evaluator
-from .hardware import autocast, device_name, reused_memory, synchronize
+from .hardware import autocast, reused_memory, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
 from .preparation import Sets, build_loader, build_schedule, class_weights, initialize
 from .randomness import step_seed
 from .recipes import Recipe
+from .resuming import newest, restore, take_up
 from .run import Run
 from .schedule import Plateau, momentum_at
 from .state import TrainingState
@@ -44,16 +46,23 @@ def train(
     device: torch.device,
     observer: Observer,
     resumed_on: Mapping[str, Any] | None = None,
+    world: World | None = None,
 ) -> None:
     """Train `net` as the resolved recipe says and fill the run folder.
 
     With `resumed_on`, which describes where and how the training goes on, it does so from the run's newest checkpoint.
-    Raises Stopped after SIGINT or SIGTERM, with the state saved, and TrainingFailed where the loss or the weights are
-    no longer finite.
+    The processes of a `world` all call this; that of rank 0 alone reads and writes the folder. Raises Stopped after
+    SIGINT or SIGTERM, with the state saved, TrainingFailed where the loss or the weights are no longer finite, and
+    UserError where another process is lost.
     """
-    forked = [device] if device.type == "cuda" else []
-    with run.locked(), stop_on_signals() as stop, torch.random.fork_rng(forked), reused_memory(device):
-        training = _Training(recipe, net, sets, run, device, observer, stop)
+    world = world or World(device)
+    with (
+        run.locked() if world.first else contextlib.nullcontext(),
+        stop_on_signals(aloud=world.first) as stop,
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        reused_memory(device),
+    ):
+        training = _Training(recipe, net, sets, run, world, observer, stop)
         try:
             if resumed_on is not None:
                 training.restore(resumed_on)
@@ -64,7 +73,9 @@ def train(
             raise training.failed(str(error)) from None
         except (UserError, TrainingFailed):
             raise
-        except BaseException:
+        except BaseException as error:
+            if world.is_loss(error):
+                raise training.lost(error) from None
             training.rescue()
             raise
         finally:
@@ -80,44 +91,35 @@ class _Training:
         net: nn.Module,
         sets: Sets,
         run: Run,
-        device: torch.device,
+        world: World,
         observer: Observer,
         stop: Stop,
     ) -> None:
-        self.recipe, self.sets, self.run, self.device = recipe, sets, run, device
-        self.observer, self.stop = observer, stop
-        self.batches = build_loader(recipe, sets.train, device, train=True)
-        self.class_weights = class_weights(recipe, sets.train, device)
+        self.recipe, self.sets, self.run, self.world, self.device = recipe, sets, run, world, world.device
+        self.observer, self.requests = observer, world.requests(stop)
+        self.batches = build_loader(recipe, sets.train, self.device, train=True, part=world.part)
+        self.class_weights = class_weights(recipe, sets.train, self.device)
         self.epochs = Epochs([self.batches.steps(epoch) for epoch in range(recipe.epochs)], len(self.batches))
         self.schedule = build_schedule(recipe, len(self.batches))
-        self.state = TrainingState.new(recipe, net, self.schedule, device)
-        self.evaluator = Evaluator(recipe, sets, device, stop.check)
+        net = world.with_shared_norms(net) if recipe.distributed.sync_batchnorm else net
+        self.state = TrainingState.new(recipe, net, self.schedule, self.device)
+        self.trained_net = world.parallel(self.state.net)
+        self.evaluator = Evaluator(recipe, sets, world, self.requests.look)
         if recipe.data.hardest:
             self.state.watch_samples(self.batches.samples)
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
-        self.whole = False  # whether the state is one that a training can go on from
+        self.whole = self.ended = False  # whether the state is one that a training can go on from; all is written
         self.started = self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
 
     def restore(self, resumed_on: Mapping[str, Any]) -> None:
         """Go on from the newest checkpoint, or from the start where the training ended before the first."""
-        saved: dict[str, Any] = {}
-        if self.run.saved:
-            saved = self.run.checkpoints.newest(self.observer.on_message)
-            try:
-                self.state.restore(saved)
-                if not self.epochs.start(self.state.epoch) <= self.state.step <= self.epochs.steps:
-                    raise ValueError(f"step {self.state.step} is not of epoch {self.state.epoch + 1}")
-            except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise UserError(f"{self.run.checkpoints.path}: the checkpoint is of another net ({reason})") from None
+        saved = self.world.of_first(lambda: newest(self.run, self.observer))
+        if saved:
+            restore(self.run, self.state, self.epochs, saved)
+        if self.world.first:
+            take_up(self.run, self.recipe, self.state, saved.get("rows", ""), resumed_on, self.observer)
         else:
-            self.observer.on_message("there is no checkpoint yet, the training begins with its first step")
-        self.run.remove_left_over()
-        self.run.cut_back(self.state.epoch, self.state.step)
-        if saved.get("rows", "") not in ("", self.run.rows_digest(self.state.epoch, self.state.step)):
-            names = f"{self.run.path}: metrics.csv or steps.csv"
-            self.observer.on_message(f"{names} is not what was written before the checkpoint; its curves may be wrong")
-        self.run.add_resumption(self.recipe, {"step": self.state.step, **resumed_on})
+            self.state.sums.zero_()  # rank 0 has them
         self.started -= self.state.wall_seconds
         if self.state.step == self.epochs.start(self.state.epoch):
             self.write_best(self.state.epoch)
@@ -125,38 +127,44 @@ class _Training:
     def go(self) -> None:
         """The epochs that are left, then the results."""
         self.whole = True
-        self.observer.on_start(self.recipe, self.run, device_name(self.device), self.state.step)
+        self.observer.on_start(self.recipe, self.run, self.world.name, self.state.step)
         if self.state.step == 0 and self.recipe.init is not None:
             self.save()  # so that going on does not need the earlier run any more
         elif self.state.step == 0:
             self.ticked = time.perf_counter()
             initialize(self.state.net, build_loader(self.recipe, self.sets.train, self.device, train=False))
+            self.world.copy_from_first(self.state.net.state_dict().values())
             self.tick()
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
             self.check_finite()  # before figures of broken weights are written down
             row = self.evaluate_epoch(epoch)
-            self.run.append_metrics(row)
+            if self.world.first:
+                self.run.append_metrics(row)
             self.end_epoch(epoch, row)
             self.save()
             self.write_best(epoch + 1)
             self.observer.on_epoch(row, self.seconds_left())
         self.finish()
-        self.stop.check()
+        self.requests.look()
 
     def train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are left."""
-        self.state.net.train()
+        self.trained_net.train()
         self.ticked = time.perf_counter()
         start = self.state.step - self.epochs.start(epoch)
         for batch in self.batches.epoch(epoch, start, self.state.chosen):
             self.train_step(epoch, batch)
-            if self.ticked - self.flushed_at >= FLUSH_SECONDS:
+            flush, save = self.requests.due(
+                self.ticked - self.flushed_at >= FLUSH_SECONDS,
+                self.ticked - self.saved_at >= self.recipe.checkpoint.every_seconds,
+            )
+            if flush:
                 self.flush()
-            if self.ticked - self.saved_at >= self.recipe.checkpoint.every_seconds:
+            if save:
                 self.save()
                 self.ticked = time.perf_counter()
-            self.stop.check()
+            self.requests.check()
         synchronize(self.device)
         self.tick()
         self.flush()
@@ -170,34 +178,35 @@ class _Training:
         momentum = momentum_at(self.schedule, self.epochs.scheduled(state.step))
         if momentum is not None:
             optim.set_momentum(state.optimizer, momentum)
-        torch.manual_seed(step_seed(self.recipe.seed, state.step))  # for what the net draws itself, such as dropout
+        torch.manual_seed(step_seed(self.recipe.seed, state.step, self.world.rank))  # for what the net draws itself
         with autocast(self.recipe.precision, self.device):
-            logits_nk = state.net(batch.images_nchw)
-        logits_nk = logits_nk.float()
-        loss = self.loss(logits_nk, batch)
+            logits_nk = self.trained_net(batch.images_nchw)
+        own = self.world.part(len(batch.labels))
+        labels = batch.labels[own]
+        logits_nk = self.world.trimmed(logits_nk.float(), len(labels))
+        loss = self.loss(logits_nk, labels, batch, own)
         state.optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()
+        state.scaler.scale(self.world.scaled(loss)).backward()
         with autocast(self.recipe.precision, self.device):  # for optimisers that multiply matrices, as Muon does
             state.scaler.step(state.optimizer)
         state.scaler.update()
         if state.ema:
             state.ema.update_parameters(state.net)
-        state.count(loss.detach(), logits_nk.detach(), batch.labels)
+        state.count(loss.detach(), logits_nk.detach(), labels, len(batch.labels))
         state.step += 1
         self.whole = True
         self.tick()
         elapsed = round(state.train_seconds + state.epoch_seconds, 3)
         self.pending.append(({"step": state.step, "epoch": epoch + 1, "lr": lr, "elapsed_s": elapsed}, loss.detach()))
 
-    def loss(self, logits_nk: Tensor, batch: Batch) -> Tensor:
-        """The mean loss of a batch; each image's is noted where the hardest are to be chosen."""
-        smoothing, noted = self.recipe.loss.label_smoothing, self.state.sample_losses
-        weights = self.class_weights
-        if noted is None:
-            return F.cross_entropy(logits_nk, batch.labels, weights, label_smoothing=smoothing)
-        losses = F.cross_entropy(logits_nk, batch.labels, weights, label_smoothing=smoothing, reduction="none")
-        noted.index_copy_(0, batch.samples, losses.detach())
-        return losses.mean() if weights is None else losses.sum() / weights[batch.labels].sum()
+    def loss(self, logits_nk: Tensor, labels: Tensor, batch: Batch, own: slice) -> Tensor:
+        """What one's own images give to the batch's mean loss; each one's is noted for the hardest to be chosen."""
+        weights, smoothing = self.class_weights, self.recipe.loss.label_smoothing
+        if self.state.sample_losses is None and self.world.size == 1:
+            return F.cross_entropy(logits_nk, labels, weights, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits_nk, labels, weights, label_smoothing=smoothing, reduction="none")
+        self.state.note(batch.samples, own, losses.detach())
+        return losses.sum() / (len(batch.labels) if weights is None else weights[batch.labels].sum())
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -214,15 +223,16 @@ class _Training:
         self.flushed_at = time.perf_counter()
         if not self.pending:
             return
-        losses = torch.stack([loss for _, loss in self.pending]).tolist()
+        losses = self.world.total(torch.stack([loss for _, loss in self.pending])).tolist()
         rows = [{**row, "loss": loss} for (row, _), loss in zip(self.pending, losses, strict=True)]
         self.pending.clear()
         good = [row for row in rows if math.isfinite(row["loss"])]
-        self.run.append_steps(good)
+        if self.world.first:
+            self.run.append_steps(good)
         if len(good) < len(rows):
             bad = next(row for row in rows if not math.isfinite(row["loss"]))
             raise self.failed(f"the loss is {bad['loss']}", int(bad["step"]))
-        loss_sum, right, count = self.state.sums.tolist()
+        loss_sum, right, count = self.world.total(self.state.sums).tolist()
         self.observer.on_progress(
             Progress(
                 step=self.state.step,
@@ -240,7 +250,7 @@ class _Training:
     def evaluate_epoch(self, epoch: int) -> dict[str, float | None]:
         """The epoch's row of metrics.csv, evaluated where that is due."""
         state = self.state
-        loss_sum, right, count = state.sums.tolist()
+        loss_sum, right, count = self.world.total(state.sums).tolist()
         every, last = self.recipe.evaluate_every, epoch + 1 == self.recipe.epochs
         due = last or (every > 0 and (epoch + 1) % every == 0)
         row: dict[str, float | None] = {
@@ -265,6 +275,7 @@ class _Training:
         if value is not None and (best is None or value > best["val_accuracy"]):  # never on the test set
             self.state.best = {"epoch": epoch + 1, "val_accuracy": value}
         self.state.begin_epoch(epoch + 1)
+        self.state.merge(self.world.total)
         self.state.choose(self.batches.chosen(epoch + 1))
         self.whole = True
 
@@ -273,17 +284,20 @@ class _Training:
 
         In this order, and again on resuming, so that a training which ends between the two keeps both in step.
         """
-        if self.state.best and self.state.best["epoch"] == epochs:
+        if self.world.first and self.state.best and self.state.best["epoch"] == epochs:
             self.run.write_best(self.state.evaluated_net)
 
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingFailed rather than save weights that are no numbers."""
         self.flush()
         self.check_finite()
+        self.state.merge(self.world.total)
+        sums = self.world.total(self.state.sums)
         self.state.wall_seconds = time.perf_counter() - self.started
-        self.run.sync_rows()
-        rows = {"rows": self.run.rows_digest(self.state.epoch, self.state.step)}
-        self.run.checkpoints.save(self.state.step, self.state.to_dict() | rows)
+        if self.world.first:
+            self.run.sync_rows()
+            rows = self.run.rows_digest(self.state.epoch, self.state.step)
+            self.run.checkpoints.save(self.state.step, self.state.to_dict() | {"sums": sums, "rows": rows})
         self.saved_at = time.perf_counter()
 
     def check_finite(self) -> None:
@@ -293,33 +307,14 @@ class _Training:
             raise self.failed(f"{broken} no longer finite")
 
     def finish(self) -> None:
-        """Weights, predictions and the result; the summary last."""
-        recipe, state, test = self.recipe, self.state, self.sets.test
-        logits_nk, result = self.evaluator.test(state.evaluated_net)
-        self.run.write_model(state.evaluated_net, description(recipe, test))
-        self.run.write_predictions(logits_nk, torch.from_numpy(test.labels))
-        self.run.write_summary(
-            {
-                "recipe": recipe.name,
-                "data": recipe.data.label,
-                "seed": recipe.seed,
-                "epochs": recipe.epochs,
-                "steps": state.step,
-                "device": device_name(self.device),
-                "precision": recipe.precision,
-                "parameters": sum(parameter.numel() for parameter in state.net.parameters()),
-                "train_seconds": round(state.train_seconds, 3),
-                "compile_seconds": 0.0,
-                "wall_seconds": round(time.perf_counter() - self.started, 3),
-                "images_per_second": round(self.images_trained() / state.train_seconds, 2),
-                "test": result,
-                **({"best": state.best} if state.best else {}),
-            }
-        )
-
-    def images_trained(self) -> int:
-        """Training images over all epochs, each as often as it was seen."""
-        return sum(self.batches.seen(epoch) for epoch in range(self.recipe.epochs))
+        """Weights, predictions and the result."""
+        logits_nk, result = self.evaluator.test(self.state.evaluated_net)
+        if self.world.first:
+            images = sum(map(self.batches.seen, range(self.recipe.epochs)))
+            measured = result, self.world.name, images, time.perf_counter() - self.started
+            write_results(self.run, self.recipe, self.state, self.sets.test, logits_nk, *measured)
+        self.world.wait()
+        self.ended = True
 
     def seconds_left(self) -> float:
         """At the pace so far, evaluation included."""
@@ -333,12 +328,17 @@ class _Training:
 
     def stopped(self, by: Stopped) -> Stopped:
         """Save, and the error that says where to go on."""
-        if not self.run.finished:
+        if not self.ended:
             self.save()
+        self.world.wait()  # the first process to leave has all others ended
         return stopped(self.run, by.signal_number, f"step {self.state.step} of {self.epochs.steps}")
+
+    def lost(self, error: BaseException) -> UserError:
+        """The error for another process that is gone, or does not answer."""
+        return left_alone(self.run, lost(self.world, f"after step {self.state.step} of {self.epochs.steps}", error))
 
     def rescue(self) -> None:
         """Save what can be gone on from, where something else than a signal ends the training."""
-        if self.whole:
+        if self.whole and self.world.size == 1:  # several processes could only save together
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 self.save()

@@ -22,11 +22,13 @@ from onecycle.cli import app
 from onecycle.plots import Figure
 from onecycle.run import Run
 from onecycle.serving import starting
+from onecycle.studies import LocalEngine
+from onecycle.studies.tuning import searching
 from torture import odd
 from torture.calling import call, check_refusal
 
 _SECONDS = 10.0  # for a training of two epochs, or the report of one
-RUN, FOLDER, FILE = "Run", "Folder", "File.yaml"  # there before each case
+RUN, FOLDER, FILE, SPACE = "Run", "Folder", "File.yaml", "Space.yaml"  # there before each case
 
 
 def tiny(*, data_dir: Path | None = None, image_size: int = 32) -> Dataset:
@@ -55,13 +57,16 @@ def safely(folder: Path, *, training: bool = False) -> Iterator[None]:
             )
             (folder / FOLDER).mkdir()
             (folder / FILE).write_text(onecycle.recipe("digits").to_yaml())
+            (folder / SPACE).write_text("schedule.lr_max: [0.01, 0.02]")
             stack.enter_context(mock.patch.object(Run, "create", _begun))
+            stack.enter_context(mock.patch.object(searching, "alone", _begun))
             stack.enter_context(mock.patch.object(api_training.lr_range, "find", _begun))
             stack.enter_context(mock.patch.object(api_data.fetching, "fetch", _begun))
             stack.enter_context(mock.patch.object(api_data.plots, "augmented", lambda *a, **b: Figure(1, 1)))
             stack.enter_context(mock.patch.object(explanation.Explanation, "figures", _one_figure))
             stack.enter_context(mock.patch.object(api_exporting, "write_export", _begun))
             stack.enter_context(mock.patch.object(starting, "listen", _begun))
+            stack.enter_context(mock.patch.object(LocalEngine, "run", _begun))
             stack.enter_context(mock.patch.object(inspection, "write_report", _write_page))
             stack.enter_context(mock.patch.object(pictures, "write_report", _write_page))
         yield
@@ -102,6 +107,7 @@ _fitting: dict[str, st.SearchStrategy[str]] = {
     "NET": st.sampled_from(registry.names("model")),
     "NAME": st.sampled_from(registry.names("data")),
     "KEY=VALUE": odd.assignments,
+    "FILE": st.just(SPACE),
 }
 
 

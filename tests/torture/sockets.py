@@ -65,6 +65,11 @@ asked = [one for one in asked if not one.startswith(("file:", "data:"))]
 assert not asked, asked
 """
 
+_SPACE = """
+from pathlib import Path
+Path("space.yaml").write_text("schedule.lr_max: [0.01, 0.02]")
+"""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -96,6 +101,9 @@ COMMANDS = [
     Command("export --format onnx", ["export", "one"]),
     Command("export --format pt2", ["export", "one", "--format", "pt2"]),
     Command("exported ONNX in use", ["python", _ONNX]),
+    Command("space of the search", ["python", _SPACE]),
+    Command("trials", ["trials", "digits", *_TINY, "--seeds", "2", "--out", "seeds"]),
+    Command("search", ["search", "digits", "--space", "space.yaml", *_TINY, "--trials", "2", "--out", "found_best"]),
     Command("serve, no run", ["serve", "nowhere"], code=2),
     Command("compare", ["compare", "one", "two", "--out", "comparison.html"]),
     Command("Lightning", ["python", _LIGHTNING]),
@@ -103,6 +111,7 @@ COMMANDS = [
 _NEEDS = {  # extras
     "export --format onnx": "onnxscript",
     "exported ONNX in use": "onnxscript",
+    "search": "optuna",
     "train --tensorboard": "tensorboard",
     "Lightning": "lightning",
 }

@@ -67,7 +67,7 @@ def command(
     style._FILE_DPI = 20  # type: ignore[misc]
     pictures._pictures = _few
     if not drawn:
-        api_training._draw = lambda run, found: None
+        api_training.draw = lambda run, found: None
         api_training.finish = lambda *arguments, **options: None
     if unsafe:
         files.atomic_path = contextlib.nullcontext  # type: ignore[assignment]

@@ -3,11 +3,12 @@
 from .data import describe_data, fetch, load_sets, preview, summarize_net
 from .explanation import Explanation
 from .exporting import export
+from .finding import find_lr
 from .folds import CrossValidation, cross_validate, resume_folds
 from .inspection import compare, evaluate, explain, report, watch
 from .prediction import predict, write_predictions
 from .runs import Run, load
-from .training import find_lr, resume, train
+from .training import resume, train
 
 __all__ = [
     "CrossValidation",

@@ -13,6 +13,7 @@ from ..evaluation import Mistakes
 from ..explanation import Activations, LabelErrors, Saliency
 from ..files import disk_errors
 from ..run import Run
+from .image_files import ImageFiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +21,8 @@ class Explanation:
     """Mistakes of a run on its test set of `tested` images, of `wrong` in all, the most confident first.
 
     `activations` and, where it was asked for, `saliency` are of the first `shown` of them, in their order.
-    `label_errors` are of the whole test set. Where the test set is no longer at hand, `images` and what is made of them
-    are None, and `why_no_images` says why.
+    `label_errors` are of the whole test set, and so are `files`, of images that come as files. Where the test set is no
+    longer at hand, `images` and what is made of them are None, and `why_no_images` says why.
     """
 
     run: Run
@@ -34,6 +35,7 @@ class Explanation:
     activations: Activations | None
     saliency: Saliency | None
     label_errors: LabelErrors
+    files: ImageFiles | None = None
 
     def figures(self, *, opacity: float = 0.5) -> dict[str, plots.Figure]:
         """The pictures by their names, none without images; `opacity` is that of the class activation maps, 0 to 1."""
@@ -72,18 +74,21 @@ class Explanation:
             "chosen": len(self.mistakes),
             "layer": maps and maps.layer,
             "method": maps and maps.method,
-            "mistakes": _rows(self.mistakes, ("true", "predicted"), classes)[: self.shown],
-            "label_errors": _rows(self.label_errors, ("given", "suggested"), classes),
+            "folder": None if self.files is None else str(self.files.folder),
+            "mistakes": self._rows(self.mistakes, ("true", "predicted"), classes)[: self.shown],
+            "label_errors": self._rows(self.label_errors, ("given", "suggested"), classes),
         }
 
-
-def _rows(found: Mistakes | LabelErrors, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """An object an image: its place, and for each of `names` a class and its probability."""
-    return [
-        {
-            "index": int(index),
-            **{name: classes[getattr(found, name)[place]] for name in names},
-            **{f"{name}_probability": float(getattr(found, f"{name}_probability")[place]) for name in names},
-        }
-        for place, index in enumerate(found.index)
-    ]
+    def _rows(
+        self, found: Mistakes | LabelErrors, names: Sequence[str], classes: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """An object an image: its place, its file below the folder, for each of `names` a class and its probability."""
+        return [
+            {
+                "index": int(index),
+                "file": None if self.files is None else self.files.names[index],
+                **{name: classes[getattr(found, name)[place]] for name in names},
+                **{f"{name}_probability": float(getattr(found, f"{name}_probability")[place]) for name in names},
+            }
+            for place, index in enumerate(found.index)
+        ]

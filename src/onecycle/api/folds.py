@@ -34,6 +34,7 @@ from ..preparation import (
 )
 from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, recipe
+from .image_files import ImageFiles, image_files
 from .runs import Run
 from .training import begin, resume, with_init
 
@@ -51,6 +52,19 @@ class CrossValidation(cross_validation.CrossValidation):
         """The run of each fold."""
         return [Run.open(fold_path(self.path, one.fold)) for one in self.by_fold]
 
+    def image_files(self, data_dir: str | Path | None = None) -> ImageFiles | None:
+        """The file of each row [n], where the images come as files: of those that `label_errors` lists, too.
+
+        `data_dir` is where they are now. Raises UserError where they are not there, or are not as many as they were.
+        """
+        wanted, described = cross_validation.plan_of(self.path)
+        found = image_files(wanted, data_dir or described.get("data_dir")).get("train")
+        if found is None:
+            return None
+        if len(found) <= int(self.index.max()):
+            raise UserError(f"{found.folder}: the images are not those of {self.path}: {len(found)} to train on")
+        return ImageFiles(found.folder, tuple(found.names[place] for place in self.index))
+
 
 def cross_validate(
     name: str | Path | Recipe,
@@ -62,6 +76,7 @@ def cross_validate(
     init: str | Path | Run | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    report: bool = True,
     observer: Observer | None = None,
     **changes: Any,
 ) -> CrossValidation:
@@ -70,8 +85,9 @@ def cross_validate(
     The folds are stratified, drawn by data.split_seed from what data.train_limit leaves; a held-out part that the
     images bring joins those to train on. The test set takes no part; every fold's net is measured on it. Each fold has
     an ordinary run, in `out`/fold1 and so on; `out` must not exist, and is runs/TIME_NAME_sSEED_foldsK by default. A
-    net handed in as `model` is copied for each fold. All else is as for `onecycle.train`. Raises UserError where
-    something cannot work, as where a class has fewer images than there are folds, before anything is written.
+    net handed in as `model` is copied for each fold. All else is as for `onecycle.train`: without `report` no fold has
+    one, nor pictures. Raises UserError where something cannot work, as where a class has fewer images than there are
+    folds, before anything is written.
     """
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise UserError(f"{folds!r} folds: two or more are needed, such as 5")
@@ -89,7 +105,7 @@ def cross_validate(
     if data_dir is not None:
         described["data_dir"] = str(Path(data_dir).absolute())
     cross_validation.begin(path, wanted, described)
-    return _go(path, everything, dataset, watcher)
+    return _go(path, everything, dataset, watcher, report)
 
 
 def resume_folds(
@@ -99,6 +115,7 @@ def resume_folds(
     data: Dataset | ImageSet | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    report: bool = True,
     observer: Observer | None = None,
 ) -> CrossValidation:
     """Go on with a cross-validation that was stopped: only the folds that are missing are trained, or gone on with.
@@ -120,7 +137,7 @@ def resume_folds(
     for key, value in everything.fingerprints.items():
         if described.get(key) != value:
             raise UserError(f"{folder}: the images are not those that it began with ({key} differs)")
-    return _go(folder, everything, dataset, watcher)
+    return _go(folder, everything, dataset, watcher, report)
 
 
 class _Folds:
@@ -173,12 +190,12 @@ class _Folds:
         rehearse(resolved, self.net() or build_net(resolved, len(sets.train.classes)), sets)
 
 
-def _go(path: Path, everything: _Folds, handed_in: Dataset | None, watcher: Observer) -> CrossValidation:
+def _go(path: Path, everything: _Folds, handed_in: Dataset | None, watcher: Observer, report: bool) -> CrossValidation:
     """Train what is missing, then predict what each fold held out."""
     with cross_validation.locked(path):
         for number in range(1, len(everything) + 1):
             try:
-                _train_fold(path, number, everything, handed_in, watcher)
+                _train_fold(path, number, everything, handed_in, watcher, report)
             except Stopped as stopped:
                 on = f"go on with: onecycle train --resume {path}"
                 where = f"stopped by {stopped.signal_number.name} in fold {number} of {len(everything)}"
@@ -188,7 +205,9 @@ def _go(path: Path, everything: _Folds, handed_in: Dataset | None, watcher: Obse
         return found
 
 
-def _train_fold(path: Path, number: int, everything: _Folds, handed_in: Dataset | None, watcher: Observer) -> None:
+def _train_fold(
+    path: Path, number: int, everything: _Folds, handed_in: Dataset | None, watcher: Observer, report: bool
+) -> None:
     place, net = fold_path(path, number), everything.net()
     Run.remove_unbegun(place)
     if not place.exists():
@@ -201,11 +220,19 @@ def _train_fold(path: Path, number: int, everything: _Folds, handed_in: Dataset 
             out=place,
             device=everything.device,
             watcher=watcher,
+            report=report,
         )
     elif not Run.open(place).complete:
         watcher.on_message(f"fold {number} of {len(everything)} goes on")
-        of_device = str(everything.device)
-        resume(place, model=net, data=handed_in, data_dir=everything.data_dir, device=of_device, observer=watcher)
+        resume(
+            place,
+            model=net,
+            data=handed_in,
+            data_dir=everything.data_dir,
+            device=str(everything.device),
+            report=report,
+            observer=watcher,
+        )
 
 
 def _collected(path: Path, everything: _Folds) -> CrossValidation:

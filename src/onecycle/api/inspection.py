@@ -20,6 +20,7 @@ from ..progress import default_observer
 from ..recipes import holds_image_files, place_of, recipe
 from ..run import Run
 from .explanation import Explanation
+from .image_files import ImageFiles, image_files
 from .pictures import write_report
 
 REFRESH_SECONDS = 5  # of the page of a run in progress
@@ -82,8 +83,9 @@ def explain(
     shown = explanation.first(chosen, count)
     on = resolve_device(device)
     sets, why_no_images = _images_if_there(opened, data, data_dir)
-    activations, gradients = None, None
+    activations, gradients, files = None, None, None
     if sets is not None:
+        files = _test_files(opened, data_dir)
         net = trained_net(opened, model=model, device=on)
         mean, std = opened.recipe.data.statistics
         activations = explanation.explain(
@@ -102,6 +104,7 @@ def explain(
         activations=activations,
         saliency=gradients,
         label_errors=explanation.find_label_errors(stored["logits"], stored["labels"]),
+        files=files,
     )
 
 
@@ -179,6 +182,11 @@ def _images_if_there(run: Run, data: Dataset | ImageSet | None, data_dir: str | 
         if data is not None or data_dir is not None:
             raise
         return None, str(error)
+
+
+def _test_files(run: Run, data_dir: str | Path | None) -> ImageFiles | None:
+    """The files of the test images, where they come as files."""
+    return image_files(run.recipe, data_dir or run.environment.get("data_dir")).get("test")
 
 
 def _net_if_there(run: Run, model: nn.Module | None, device: torch.device) -> tuple[nn.Module | None, str]:

@@ -1,4 +1,4 @@
-"""Make runs: train, go on, find learning rates."""
+"""Make runs: train, and go on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from torch import nn
 from .. import lr_range, plots, training
 from .. import run as folder
 from ..advice import advice
+from ..agreement import check_agreement, check_shares
 from ..data import Dataset, ImageSet
+from ..distributed import World, joined
 from ..errors import UserError
 from ..fine_tuning import check_same, take_over
-from ..hardware import environment, resolve_device
+from ..hardware import environment, threads
 from ..lr_range import LrRange
 from ..observer import Observer
 from ..preparation import (
@@ -35,11 +37,12 @@ from ..preparation import (
 from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, flatten, recipe
 from ..schedule import rates_to_find
+from ..torchrun import may_restart, restarts
 from .inspection import report as make_report
 from .pictures import finish
 from .runs import Run
 
-_OF_RESUMING = ("schedule.lr", "schedule.knots", "checkpoint.", "precision")  # what a resumed run may change
+_OF_RESUMING = ("schedule.lr", "schedule.knots", "checkpoint.", "precision", "resources.")  # a resumed run may change
 
 
 def train(
@@ -67,12 +70,16 @@ def train(
     anything is written.
     """
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
-    chosen = resolve_device(device)
-    watcher = observer or default_observer()
-    sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
-    for line in advice(wanted, sets):
-        watcher.on_message(line)
-    return begin(wanted, net, sets, data_dir=data_dir, out=out, device=chosen, watcher=watcher, report=report)
+    with joined(device) as world:
+        watcher = _watcher(world, observer)
+        if world.of_first(lambda: begun_before(out)):
+            assert out is not None
+            return _resume(world, out, wanted, {}, net, dataset, data_dir, report, watcher)
+        sets = world.in_turn(lambda: split(wanted, dataset or load_data(wanted, data_dir, observer=watcher)))
+        for line in advice(wanted, sets):
+            watcher.on_message(line)
+        where: dict[str, Any] = {"data_dir": data_dir, "out": out, "device": world.device, "watcher": watcher}
+        return begin(wanted, net, sets, **where, report=report, world=world)
 
 
 def begin(
@@ -85,32 +92,61 @@ def begin(
     device: torch.device,
     watcher: Observer,
     report: bool = True,
+    world: World | None = None,
 ) -> Run:
-    """Train a recipe on images that are there, with the net that was handed in if one was; as `train`."""
-    chosen, own_net = device, net
-    resolved = resolve(wanted, sets, chosen)
-    net = net or build_net(resolved, len(sets.train.classes))
-    rehearse(resolved, net, sets)
+    """Train a recipe on images that are there, with the net that was handed in if one was; as `train`.
+
+    Each process of a `world` calls this, and rank 0 makes the run.
+    """
+    world = world or World(device)
+    check_agreement(world, wanted, sets, net)
+    resolved = world.of_first(lambda: resolve(wanted, sets, device))
+    trained = net or build_net(resolved, len(sets.train.classes))
+    rehearse(resolved, trained, sets)
+    check_shares(world, resolved, sets, trained)
+    resolved, run = world.of_first(lambda: _made(resolved, net, trained, sets, data_dir, out, device, watcher, world))
+    with threads(resolved.resources.cpus):
+        training.train(resolved, trained, sets, run, device=device, observer=watcher, world=world)
+    if report and world.first:
+        finish(run, sets, trained, device, watcher)
+    return run
+
+
+def _made(
+    resolved: Recipe,
+    handed_in: nn.Module | None,
+    net: nn.Module,
+    sets: Sets,
+    data_dir: str | Path | None,
+    out: str | Path | None,
+    chosen: torch.device,
+    watcher: Observer,
+    world: World,
+) -> tuple[Recipe, Run]:
+    """The run that a training fills, and the recipe with the rates that were found where it says so.
+
+    `net` takes over the weights of an earlier run where the recipe names one.
+    """
     Run.check_unused(out)
-    described = environment(chosen) | fingerprints(sets)
+    with threads(resolved.resources.cpus):
+        described = environment(chosen) | fingerprints(sets)
     if resolved.init is not None:
         said, described["init"] = take_over(net, resolved, sets.train.classes)
         watcher.on_message(said)
     found = None
     if rates_to_find(resolved.schedule.options):
-        found = _find(resolved, sets, chosen, own_net, watcher)
+        found = sweep(resolved, sets, chosen, handed_in, watcher)
         resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
     if data_dir is not None:  # so that the run can be resumed without naming it again
         described["data_dir"] = str(Path(data_dir).absolute())
+    if world.size > 1:
+        described["processes"] = world.size
     run = Run.create(None if out is None else Path(out), resolved, described, found.to_dict() if found else None)
     if found:
-        _draw(run, found)
+        draw(run, found)
         for message in found.messages:
             watcher.on_message(message)
-    training.train(resolved, net, sets, run, device=chosen, observer=watcher)
-    if report:
-        finish(run, sets, net, chosen, watcher)
-    return run
+    return resolved, run
 
 
 def resume(
@@ -127,18 +163,35 @@ def resume(
 ) -> Run:
     """Go on with a stopped training and return its finished run; on a CPU bit for bit as if it never was.
 
-    `changes`, dotted, may touch learning rates, checkpoints and precision alone; the data are looked for where they
-    were unless `data_dir` says otherwise. A run that ended before its first checkpoint begins anew; a net that was
-    handed in must then come with the weights that it had. Of one whose training has ended, missing pictures are drawn
-    and the report is written, no more. Raises UserError where the folder is no run, where `name` is given and is not
-    the recipe it began with, or where the images are not those it began with.
+    `changes`, dotted, may touch learning rates, checkpoints, precision and resources alone; the data are looked for
+    where they were unless `data_dir` says otherwise. A run that ended before its first checkpoint begins anew; a net
+    that was handed in must then come with the weights that it had. Of one whose training has ended, missing pictures
+    are drawn and the report is written, no more. Raises UserError where the folder is no run, where `name` is given and
+    is not the recipe it began with, or where the images are not those it began with.
     """
-    run = Run.open(Path(path))
-    stored = run.recipe
-    for key, value in flatten(dict(changes or {})).items():
+    with joined(device) as world:
+        watcher = _watcher(world, observer)
+        return _resume(world, path, name, changes or {}, model, data, data_dir, report, watcher)
+
+
+def _resume(
+    world: World,
+    path: str | Path,
+    name: str | Path | Recipe | None,
+    changes: Mapping[str, Any],
+    model: nn.Module | None,
+    data: Dataset | ImageSet | None,
+    data_dir: str | Path | None,
+    report: bool,
+    watcher: Observer,
+) -> Run:
+    """As `resume`; each process of the world calls it, and rank 0 alone looks into the folder."""
+    chosen = world.device
+    run, stored, finished, saved, place = world.of_first(lambda: _opened(Path(path), data_dir))
+    for key, value in flatten(dict(changes)).items():
         if value == "find":
             raise UserError(f"{key} find: a resumed run has begun with {_rate_of(stored, key)}; name a number instead")
-    wanted, net, dataset = with_own(recipe(stored if name is None else name, **(changes or {})), model, data)
+    wanted, net, dataset = with_own(recipe(stored if name is None else name, **changes), model, data)
     wanted = as_resolved(wanted, stored)
     if wanted.name != stored.name:
         raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {wanted.name!r}; leave the recipe out")
@@ -146,81 +199,33 @@ def resume(
     refused = [key for key in changed if not key.startswith(_OF_RESUMING)]
     if refused:
         raise UserError(
-            f"{path}: a resumed run keeps its {', '.join(refused)}; only learning rates, checkpoint and "
-            "precision may change"
+            f"{path}: a resumed run keeps its {', '.join(refused)}; only learning rates, checkpoint, precision and "
+            "resources may change"
         )
-    if run.finished:
+    if finished:
         if changed:
             raise UserError(f"{path}: the training has ended, {', '.join(changed)} can no longer change")
-        if report:
-            _complete(run, model, data, data_dir, resolve_device(device), observer or default_observer())
+        if report and world.first:
+            _complete(run, model, data, data_dir, chosen, watcher)
         return run
-    chosen = resolve_device(device)
-    watcher = observer or default_observer()
-    place = data_dir or run.environment.get("data_dir")
-    sets = split(wanted, dataset or load_data(wanted, place, observer=watcher))
-    check_images(run, sets)
-    resolved = resolve(wanted, sets, chosen)
+    sets = world.in_turn(lambda: split(wanted, dataset or load_data(wanted, place, observer=watcher)))
+    check_agreement(world, wanted, sets, net)
+    if world.first:
+        check_images(run, sets)
+    resolved = world.of_first(lambda: resolve(wanted, sets, chosen))
     net = net or build_net(resolved, len(sets.train.classes))
     rehearse(resolved, net, sets)
-    if resolved.init is not None and not run.saved:
+    check_shares(world, resolved, sets, net)
+    if resolved.init is not None and not saved and world.first:
         check_same(resolved, take_over(net, resolved, sets.train.classes)[1], run.environment.get("init"))
-    went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
-    training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on)
-    if report:
+    with threads(resolved.resources.cpus):
+        went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
+        if world.size > 1:
+            went_on["processes"] = world.size
+        training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on, world=world)
+    if report and world.first:
         finish(run, sets, net, chosen, watcher)
     return run
-
-
-def find_lr(
-    name: str | Path | Recipe,
-    *,
-    model: nn.Module | str | Mapping[str, Any] | None = None,
-    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
-    data_dir: str | Path | None = None,
-    init: str | Path | folder.Run | None = None,
-    out: str | Path | None = None,
-    device: str = "auto",
-    sweeps: int = lr_range.SWEEPS,
-    steps: int = lr_range.STEPS,
-    lr_start: float | None = None,
-    lr_end: float | None = None,
-    rule: str = lr_range.RULE,
-    rule_min: str = lr_range.RULE_MIN,
-    observer: Observer | None = None,
-    **changes: Any,
-) -> LrRange:
-    """Find lr_min and lr_max for a recipe by a learning-rate range test; see `onecycle.lr_range`.
-
-    `name`, `model`, `data`, `init` and `changes` are as for `train`. Each of the `sweeps` trains a copy of the net for
-    `steps` steps while the rate rises from `lr_start` to `lr_end`, by default a range that suits the optimiser. With
-    `out`, a folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that
-    has the rates. Raises UserError where a sweep is impossible, or shows nothing.
-    """
-    wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
-    chosen, watcher = resolve_device(device), observer or default_observer()
-    sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
-    resolved = resolve(wanted, sets, chosen)
-    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
-    Run.check_unused(out)
-    found = _find(
-        resolved,
-        sets,
-        chosen,
-        net,
-        watcher,
-        sweeps=sweeps,
-        steps=steps,
-        lr_start=lr_start,
-        lr_end=lr_end,
-        rule=rule,
-        rule_min=rule_min,
-    )
-    if out is not None:
-        rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
-        described = environment(chosen) | fingerprints(sets)
-        _draw(Run.create(Path(out), resolved.evolve(schedule=rates), described, found.to_dict()), found)
-    return found
 
 
 def with_init(changes: Mapping[str, Any], init: str | Path | folder.Run | None) -> dict[str, Any]:
@@ -230,11 +235,37 @@ def with_init(changes: Mapping[str, Any], init: str | Path | folder.Run | None) 
     return {**changes, "init": str(init.path if isinstance(init, folder.Run) else init)}
 
 
-def _find(
+def begun_before(out: str | Path | None) -> bool:
+    """Whether torchrun has started the processes anew, and the training of before has its folder.
+
+    Raises UserError where it may do so and no folder is named: what had been trained would be lost.
+    """
+    if out is None:
+        if may_restart():
+            raise UserError("torchrun --max-restarts needs --out DIR, so that the training goes on after a restart")
+        return False
+    if restarts() == 0:
+        return False
+    Run.remove_unbegun(Path(out))
+    return Path(out).exists()
+
+
+def _opened(path: Path, data_dir: str | Path | None) -> tuple[Run, Recipe, bool, bool, str | Path | None]:
+    """A run to go on with: itself, its recipe, whether it has ended, or saved a state, and where its images are."""
+    run = Run.open(path)
+    return run, run.recipe, run.finished, run.saved, data_dir or run.environment.get("data_dir")
+
+
+def _watcher(world: World, observer: Observer | None) -> Observer:
+    """Rank 0's is told what happens, the others' nothing."""
+    return (observer or default_observer()) if world.first else Observer()
+
+
+def sweep(
     recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, observer: Observer, **options: Any
 ) -> LrRange:
     """The range test, with its progress."""
-    with observer.progress_of("learning-rate range test") as say:
+    with threads(recipe.resources.cpus), observer.progress_of("learning-rate range test") as say:
         return lr_range.find(
             recipe,
             sets,
@@ -267,7 +298,7 @@ def _complete(
         finish(run, sets, model, device, observer, missing_only=True)
 
 
-def _draw(run: Run, found: LrRange) -> None:
+def draw(run: Run, found: LrRange) -> None:
     """Draw a range test into its run."""
     plots.save(plots.lr_range(found), run.plots / "lr_range.png")
 

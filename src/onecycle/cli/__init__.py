@@ -3,7 +3,7 @@
 `app` is the tree of commands; each module below adds its own, in the order of the help page.
 """
 
-from . import training, inspection, using, serving, catalogue  # isort: skip
+from . import training, studies, searching, inspection, using, serving, catalogue  # isort: skip
 from .app import app, data_app, models_app, recipes_app
 from .main import main
 
@@ -11,4 +11,4 @@ app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
-__all__ = ["app", "catalogue", "inspection", "main", "serving", "training", "using"]
+__all__ = ["app", "catalogue", "inspection", "main", "searching", "serving", "studies", "training", "using"]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..torchrun import check_alone
+
 if TYPE_CHECKING:
     from ..cross_validation import CrossValidation
 
@@ -53,6 +55,9 @@ def print_cross_validation(found: CrossValidation, as_json: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train small image classifiers fast, and see what they learned."""
+    if context.invoked_subcommand not in (None, "train"):
+        check_alone(f"onecycle {context.invoked_subcommand}")

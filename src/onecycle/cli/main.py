@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,8 +13,9 @@ from typing import NoReturn
 
 import typer
 
-from ..errors import OnecycleError, one_line
+from ..errors import OnecycleError, UserError, lacks_memory, one_line
 from ..interruption import Terminated, sigterm_raises
+from ..torchrun import place
 from .app import app
 
 _INTERRUPTED = 130  # the exit code after SIGINT
@@ -39,9 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         message, code = _explained(error)
         if "--debug" in given:
             traceback.print_exc()
-        for line in message.splitlines():
+        said = _said_elsewhere(code)
+        for line in message.splitlines() if said is None else ():
             print(f"onecycle: error: {line}", file=sys.stderr)
+        code = code if said is None else said
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _said_elsewhere(code: int) -> int | None:
+    """The exit code of another process of the same training that says why it ends; None where it is for us to say."""
+    with contextlib.suppress(UserError):  # the one that is to be said
+        if place() is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends all when one ends; we do in a moment
+            from ..distributed import first_to_end
+
+            return first_to_end(code)
+    return None
 
 
 def _explained(error: BaseException) -> tuple[str, int]:
@@ -59,6 +75,6 @@ def _explained(error: BaseException) -> tuple[str, int]:
         return one_line(f"{where}{error.strerror or error}"), 2
     if isinstance(error, UnicodeEncodeError) or "embedded null" in str(error):
         return f"a name is none that a file can have ({one_line(str(error))})", 2
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+    if lacks_memory(error):
         return "there is not enough memory for this; a smaller data.batch_size or image needs less", 2
     return f"a fault of onecycle's own, {type(error).__name__}: {one_line(str(error))}; --debug shows where", 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UserError
+from ..torchrun import check_alone, is_first
 from .app import (
     DataDirOption,
     DataOption,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="A shipped recipe's name or a YAML file.")
+        str | None, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")
     ] = None,
     data: DataOption = None,
     data_dir: DataDirOption = None,
@@ -71,14 +72,19 @@ def train(
     from ..cross_validation import is_cross_validation
 
     observer = _with_tensorboard() if tensorboard else None
+    if folds is not None or (resume is not None and is_cross_validation(resume)):
+        check_alone("a cross-validation")
     if resume is not None and is_cross_validation(resume):
         if recipe is not None or asked:
             raise UserError(f"{resume}: a cross-validation goes on as it began; leave the recipe and its changes out")
-        _end_folds(api.resume_folds(resume, data_dir=data_dir, device=device, observer=observer), as_json, tensorboard)
+        found = api.resume_folds(resume, data_dir=data_dir, device=device, report=report, observer=observer)
+        _end_folds(found, as_json, tensorboard)
         return
     if folds is not None:
         wanted = read(str(recipe), **asked)
-        found = api.cross_validate(wanted, folds=folds, data_dir=data_dir, out=out, device=device, observer=observer)
+        found = api.cross_validate(
+            wanted, folds=folds, data_dir=data_dir, out=out, device=device, report=report, observer=observer
+        )
         _end_folds(found, as_json, tensorboard)
         return
     if resume is not None:
@@ -88,6 +94,8 @@ def train(
     else:
         wanted = read(str(recipe), **asked)
         run = api.train(wanted, data_dir=data_dir, out=out, device=device, report=report, observer=observer)
+    if not is_first():
+        return
     _report_end(run, as_json)
     if tensorboard:
         from ..launch.tensorboard import write_pictures

@@ -56,7 +56,8 @@ def predict(
     if damaged:
         counted = "1 file could" if len(damaged) == 1 else f"{len(damaged):,} files could"
         lines = [f"{path}: {reason}" for path, reason in damaged.items()]
-        raise UserError(*lines, f"{counted} not be read; all others are predicted")
+        alone = len(damaged) == len(given) and not any(path.is_dir() for path in given)
+        raise UserError(*lines, f"{counted} not be read" + ("" if alone else "; all others are predicted"))
 
 
 @app.command()

@@ -5,7 +5,7 @@ from .cifar100 import cifar100
 from .digits import digits
 from .images import Dataset, ImageSet, stratified_folds, stratified_split
 from .loader import Augmentation, Batch, Loader
-from .own import OwnImages, own_images
+from .own import OwnImages, own_files, own_images
 from .plan import EpochPlan, plan_epoch
 from .rows import Pixels, Rows
 
@@ -22,6 +22,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "own_files",
     "own_images",
     "plan_epoch",
     "stratified_folds",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,7 +83,10 @@ class Augmentation:
 
 
 class Batch(NamedTuple):
-    """images_nchw: float [b, 3, h, w], channels-last; labels: int64 [b]; samples: their places in the set [b]."""
+    """images_nchw: float [b, 3, h, w], channels-last; labels: int64 [b]; samples: their places in the set [b].
+
+    Of a loader that has a `part`, the images are those of the part alone.
+    """
 
     images_nchw: Tensor
     labels: Tensor
@@ -96,7 +99,9 @@ class Loader:
     Without `mean` and `std` (a channel, of pixels in 0..1) those of the set are used. With `augmentation`, `epoch(e)`
     yields the shuffled, augmented batches of epoch e; `in_order()` yields all images plain, for evaluation. `hardest`
     holds pairs of an epoch, counted from 0, and the share of the images that each epoch from there on goes over; it
-    decides `steps` and `chosen`, while `epoch` is told which images these are.
+    decides `steps` and `chosen`, while `epoch` is told which images these are. `part`, where several processes train,
+    says which of the n images of each batch of `epoch` are this one's to augment, as a slice; labels and samples stay
+    those of the whole batch. Where the slice is empty, one or two of the batch's first images stand in.
     Raises UserError where a batch is larger than the set.
     """
 
@@ -109,6 +114,7 @@ class Loader:
         seed: int = 0,
         drop_last: bool = False,
         hardest: Sequence[tuple[int, float]] = (),
+        part: Callable[[int], slice] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
@@ -127,7 +133,7 @@ class Loader:
         self.batch_size = batch_size
         self._augmentation = augmentation
         self._seed = seed
-        self._drop_last, self._hardest = drop_last, hardest
+        self._drop_last, self._hardest, self._part = drop_last, hardest, part
         self._device, self._dtype = torch.device(device), dtype
         self._pixels = DevicePixels(images.images_nhwc, self._device)
         self._labels = as_tensor(images.labels).to(self._device)
@@ -192,27 +198,39 @@ class Loader:
         ]
         if chosen is not None:
             order = order[chosen[order]]
-        for index, images_nhwc in self._in_batches(order, start, self._batches(len(order))):
-            yield self._batch(side, images_nhwc, index, *(choice.index_select(0, index) for choice in choices))
+        for index, own, images_nhwc in self._in_batches(order, start, self._batches(len(order)), self._own):
+            yield self._batch(side, images_nhwc, index, *(choice.index_select(0, own) for choice in choices))
 
     def in_order(self, samples: Tensor | None = None) -> Iterator[Batch]:
         """All images, or these `samples` [m], normalised only, in their own order."""
         wanted = torch.arange(self.samples) if samples is None else samples
-        for index, images_nhwc in self._in_batches(wanted.to(self._device)):
+        for index, _, images_nhwc in self._in_batches(wanted.to(self._device)):
             yield self._finish(images_nhwc, index)
 
-    def _in_batches(self, order: Tensor, start: int = 0, end: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The samples and the pixels of the batches from `start` to `end`, in this order."""
+    def _in_batches(
+        self,
+        order: Tensor,
+        start: int = 0,
+        end: int | None = None,
+        owned: Callable[[Tensor], Tensor] = lambda index: index,
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The samples of the batches from `start` to `end`, in this order, those that are `owned`, and their pixels."""
         batches = order.split(self.batch_size)[start:end]
         wanted = order.to(self._pixels.device).split(self.batch_size)[start:end]
         with self._pixels.read_ahead.one_by_one():
             for number, index in enumerate(batches):
                 if number == 0:
-                    self._pixels.expect(wanted[0])
-                images_nhwc = self._pixels.take(wanted[number])
+                    self._pixels.expect(owned(wanted[0]))
+                images_nhwc = self._pixels.take(owned(wanted[number]))
                 if number + 1 < len(wanted):
-                    self._pixels.expect(wanted[number + 1])
-                yield index, images_nhwc
+                    self._pixels.expect(owned(wanted[number + 1]))
+                yield index, owned(index), images_nhwc
+
+    def _own(self, index: Tensor) -> Tensor:
+        if self._part is None:
+            return index
+        own = index[self._part(len(index))]
+        return own if len(own) else index[:2]  # two, as norms need more than one
 
     def _batch(
         self,

@@ -33,13 +33,17 @@ class OwnImages:
     notes: tuple[str, ...]
 
 
+def _unseen(done: int, total: int, text: str) -> None:
+    """Progress that nobody looks at."""
+
+
 def own_images(
     path: str | Path,
     *,
     image_size: int = 32,
     fit: Fit = "crop",
     damaged: Damaged = "refuse",
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = _unseen,
 ) -> OwnImages:
     """Load the images of a folder of class folders, a CSV file of path,label[,split], an .npz file or images.npy.
 
@@ -61,6 +65,25 @@ def own_images(
     if kind == ".csv":
         return _from_files(path, list_csv(path), image_size, fit, damaged, progress)
     return _from_arrays(path, read_npz(path) if kind == ".npz" else read_npy(path), image_size)
+
+
+def own_files(
+    path: str | Path, *, image_size: int = 32, fit: Fit = "crop", damaged: Damaged = "refuse"
+) -> dict[str, list[Entry]]:
+    """The image files that `own_images` reads of a folder or a CSV file: path, name and class, part by part, in order.
+
+    With "skip" those that are damaged are not among them. Raises UserError where the folder or the list cannot be read.
+    """
+    place = Path(path)
+    listing = list_folder(place) if place.is_dir() else list_csv(place)
+    if damaged == "refuse":  # then there are none
+        return listing.parts
+    entries = [entry for one in listing.parts.values() for entry in one]
+    found = decode_files(
+        [entry.path for entry in entries], side=image_size, fit=fit, progress=_unseen, say=listing.notes.append
+    )
+    bad = {entries[number] for number in found.bad}
+    return {part: [entry for entry in of_part if entry not in bad] for part, of_part in listing.parts.items()}
 
 
 def _from_files(path: Path, listing: Listing, side: int, fit: Fit, damaged: Damaged, progress: Progress) -> OwnImages:

@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import Loader
+from ..distributed import World
 
 Forward = Callable[[Tensor], Tensor]
+
+_ALONE = World(torch.device("cpu"))
 
 
 def predict_logits(
@@ -20,22 +23,31 @@ def predict_logits(
     tta: str = "none",
     samples: Tensor | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    world: World = _ALONE,
 ) -> Tensor:
     """Float32 logits [n, classes] on the CPU, in the set's order or that of `samples`, without augmentation.
 
     `tta` is "none", "flip" or "flip_shift", see `with_tta`. `on_batch` is called after each batch; what it raises ends
-    the evaluation. The net is left in the mode in which it came.
+    the evaluation. The net is left in the mode in which it came. The processes of a `world` predict a run of batches
+    each, the same that one process would make; rank 0 gets the logits of all, the others their own.
     """
+    wanted = torch.arange(loader.samples) if samples is None else samples
+    dealt = world.dealt(wanted.split(loader.batch_size))
+    own = dealt[world.rank]
+    logits = [torch.empty(0)]
     training = net.training
     forward = with_tta(net, tta)
     net.eval()
     try:
         with torch.inference_mode():
-            logits = []
-            for batch in loader.in_order(samples):
-                logits.append(forward(batch.images_nchw).float())
+            if own:
+                logits = []
+                for batch in loader.in_order(torch.cat(list(own))):
+                    logits.append(forward(batch.images_nchw).float())
+                    on_batch()
+            for _ in range(max(map(len, dealt)) - len(own)):  # as often as those that have a batch more
                 on_batch()
-            return torch.cat(logits).cpu()
+            return world.gathered(torch.cat(logits).cpu(), [sum(map(len, part)) for part in dealt])
     finally:
         net.train(training)
 
@@ -48,14 +60,15 @@ def predict_unsure(
     tta: str,
     share: float = 1.0,
     on_batch: Callable[[], None] = lambda: None,
+    world: World = _ALONE,
 ) -> Tensor:
     """The logits with those of the least sure `share` of the images averaged over views, as `with_tta` says.
 
-    `logits_nk` are those of the images as they are.
+    `logits_nk` are those of the images as they are. In a `world` this is so on rank 0; others get what they gave.
     """
-    unsure = least_sure(logits_nk, share)
-    views = predict_logits(net, loader, tta=tta, samples=unsure, on_batch=on_batch)
-    return logits_nk.index_copy(0, unsure, views)
+    unsure = world.of_first(lambda: least_sure(logits_nk, share))
+    views = predict_logits(net, loader, tta=tta, samples=unsure, on_batch=on_batch, world=world)
+    return logits_nk.index_copy(0, unsure, views) if world.first else logits_nk
 
 
 def least_sure(logits_nk: Tensor, share: float) -> Tensor:

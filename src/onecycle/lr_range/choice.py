@@ -12,7 +12,8 @@ from ..errors import UserError, suggestion
 from .descent import Descent, at_share, descent, longest_fall
 from .sweeps import Sweep
 
-RULE, RULE_MIN = "minimum", "onset"
+RULE = "minimum"  # of lr_max
+RULE_MIN = "onset"
 UNSTABLE = 3.0  # the largest over the smallest rate that the sweeps choose, above which a warning is due
 
 

@@ -14,12 +14,15 @@ from .label_errors import label_errors
 from .lr_range import lr_range
 from .overlay import overlay
 from .schedules import schedule
+from .search import search_history, search_slices
 from .sheet import Line
 from .style import Figure, save, title_of
+from .trials import Strip, trials
 
 __all__ = [
     "Figure",
     "Line",
+    "Strip",
     "augmentation_grid",
     "augmented",
     "class_accuracy",
@@ -39,5 +42,8 @@ __all__ = [
     "saliency_sheet",
     "save",
     "schedule",
+    "search_history",
+    "search_slices",
     "title_of",
+    "trials",
 ]

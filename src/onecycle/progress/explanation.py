@@ -43,6 +43,8 @@ def print_explanation(explanation: Mapping[str, Any], written: Sequence[Path]) -
         if len(errors) > _LABEL_ERRORS:
             console.print(Text(f"and {len(errors) - _LABEL_ERRORS:,} more; --json lists all", "dim"))
     console.print()
+    if explanation["folder"] is not None:
+        console.print(Text(f"images are in {explanation['folder']}"), soft_wrap=True)
     if explanation["why_no_images"]:
         console.print(f"no pictures: {explanation['why_no_images']}", soft_wrap=True)
         return
@@ -51,14 +53,15 @@ def print_explanation(explanation: Mapping[str, Any], written: Sequence[Path]) -
 
 
 def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], probabilities: Sequence[str]) -> Table:
-    """A line an image: its number in the test set, two classes and what the net gives each."""
+    """A line an image: its file, else its number in the test set; two classes and what the net gives each."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("image", justify="right", style="dim", no_wrap=True)
+    from_files = any(row["file"] is not None for row in rows)
+    table.add_column("image", justify="left" if from_files else "right", style="dim", no_wrap=not from_files)
     for name in names:
         table.add_column(name)
         table.add_column("", justify="right", no_wrap=True)
     for row in rows:
-        cells: list[str | Text] = [str(row["index"])]
+        cells: list[str | Text] = [str(row["index"]) if row["file"] is None else name_of(row["file"])]
         for name, probability in zip(names, probabilities, strict=True):
             cells += [name_of(row[name]), percent(row[probability])]
         table.add_row(*cells)

@@ -111,25 +111,28 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
     return changes
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a recipe file. Raises UserError naming the file and the place."""
+def read_yaml(path: Path, what: str = "recipe") -> dict[str, Any]:
+    """The mapping in a recipe file, or in another file of recipe keys. Raises UserError naming the file and the place.
+
+    `what` is the word for the file.
+    """
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise UserError(f"recipe {path}: is no file")
+            raise UserError(f"{what} {path}: is no file")
         with path.open("rb") as file:
             values = read_value(file.read(MOST_BYTES + 1).decode("utf-8"))
     except FileNotFoundError:
-        raise UserError(f"recipe {path}: no such file") from None
+        raise UserError(f"{what} {path}: no such file") from None
     except Unreadable as error:
         line = f" at line {error.line}" if error.line else ""
-        raise UserError(f"recipe {path}: not readable as YAML{line} ({error})") from None
+        raise UserError(f"{what} {path}: not readable as YAML{line} ({error})") from None
     except UserError:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"recipe {path}: not readable ({reason})") from None
+        raise UserError(f"{what} {path}: not readable ({reason})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"recipe {path}: holds no mapping of recipe keys; 'onecycle recipes show' prints an example")
+        raise UserError(f"{what} {path}: holds no mapping of recipe keys; 'onecycle recipes show' prints them")
     return values
 
 

@@ -30,16 +30,16 @@ def refuse_booleans(value: Any, annotation: Any) -> Any:
     Pydantic takes them as 1 and 0, so that a slip such as `data.batch_size: yes` would go unseen.
     """
     if _holds_boolean(value):
-        kinds = _kinds(annotation)
+        kinds = plain_types(annotation)
         if (int in kinds or float in kinds) and bool not in kinds:
             raise ValueError("a number is needed, not true or false")
     return value
 
 
-def _kinds(annotation: Any) -> list[Any]:
+def plain_types(annotation: Any) -> list[Any]:
     """The plain types that an annotation is made of."""
     inner = typing.get_args(annotation)
-    return [kind for one in inner for kind in _kinds(one)] if inner else [annotation]
+    return [kind for one in inner for kind in plain_types(one)] if inner else [annotation]
 
 
 def _holds_boolean(value: Any, depth: int = 2) -> bool:
@@ -65,15 +65,15 @@ class Data(_Part):
     image_size: Side = 32  # pixels a side
     fit: Literal["crop", "pad", "squash"] = "crop"  # how image files that are not square are made so
     damaged: Literal["refuse", "skip"] = "refuse"  # what is done with image files that cannot be decoded
-    batch_size: int = Field(512, ge=1)
-    drop_last: bool = False
+    batch_size: int = Field(512, ge=1)  # images a step
+    drop_last: bool = False  # leave out the last batch of an epoch where it is smaller
     val_fraction: float = Field(0.0, ge=0, lt=1)  # stratified, by split_seed
     fold: tuple[int, int] | None = None  # [k, K]: the k-th of K stratified folds, by split_seed, is held out
-    split_seed: int = Field(0, ge=0, lt=2**63)
+    split_seed: int = Field(0, ge=0, lt=2**63)  # draws what is held out, folds, and the part of train_limit
     train_limit: int | None = Field(None, ge=1)  # a stratified subset of so many training images, by split_seed
-    hardest: tuple[tuple[LaterEpoch, Share], ...] = ()  # share of the training images, those of the largest last loss
+    hardest: tuple[tuple[LaterEpoch, Share], ...] = ()  # epoch, share: of the largest last loss
     mean: Literal["auto"] | Channels = "auto"  # a channel, of pixels in 0..1; auto: of the training images used
-    std: Literal["auto"] | Channels = "auto"
+    std: Literal["auto"] | Channels = "auto"  # deviation, as the mean
 
     @field_validator("fold")
     @classmethod
@@ -103,11 +103,11 @@ class Augment(_Part):
     The shift, the scale and the angle are drawn for each image and epoch, evenly from 0 plus or minus what stands here.
     """
 
-    crop_padding: int = Field(4, ge=0, le=64)
-    padding: Literal["zeros", "reflect"] = "zeros"
-    flip: Literal["random", "alternating", "none"] = "random"
+    crop_padding: int = Field(4, ge=0, le=64)  # pixels on each side, from which a crop of the old size is taken
+    padding: Literal["zeros", "reflect"] = "zeros"  # black, or mirrored without repeating the edge
+    flip: Literal["random", "alternating", "none"] = "random"  # alternating: every other epoch, a coin in the first
     cutout: int = Field(8, ge=0)  # side in pixels; 0: none
-    cutout_probability: float = Field(1.0, ge=0, le=1)
+    cutout_probability: float = Field(1.0, ge=0, le=1)  # that an image has the hole
     shift: float = Field(0.0, ge=0, le=1)  # as a fraction of the side, down and to the right each; 0: none
     scale: float = Field(0.0, ge=0, lt=1)  # of 0.1: by a factor of 0.9 to 1.1; 0: none
     rotate: float = Field(0.0, ge=0, le=180)  # degrees; 0: none
@@ -131,7 +131,7 @@ class Component(BaseModel):
 class Loss(_Part):
     """Cross-entropy."""
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # the share of the target that all classes have alike
     class_weights: Literal["none", "balanced"] = "none"  # balanced: images / (classes x images of the class)
 
 
@@ -144,15 +144,28 @@ class Ema(_Part):
 class Checkpoint(_Part):
     """How often the training state is saved, beside each epoch's end."""
 
-    every_seconds: float = Field(300, gt=0)
+    every_seconds: float = Field(300, gt=0)  # of training
+
+
+class Distributed(_Part):
+    """How several processes train one net."""
+
+    sync_batchnorm: bool = False  # batch norms over the whole batch, not each process's part; on CUDA
+
+
+class Resources(_Part):
+    """What the training may use of a machine that it shares with others."""
+
+    cpus: int | None = Field(None, ge=1, le=1024)  # threads; null: what torch has
+    gpus: float = Field(0.0, ge=0, le=1)  # share of a GPU that each of many trainings gets
 
 
 class Recipe(_Part):
     """One complete training. Build it with `onecycle.recipe`, which also checks the components' options."""
 
-    name: str
-    seed: int = Field(0, ge=0, lt=2**63)
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    name: str  # names the run's folder
+    seed: int = Field(0, ge=0, lt=2**63)  # of weights, order, augmentation and dropout
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # auto: bf16 where the hardware multiplies it
     data: Data = Data()
     augment: Augment = Augment()
     model: Component
@@ -161,10 +174,12 @@ class Recipe(_Part):
     schedule: Component
     loss: Loss = Loss()
     ema: Ema | None = None
-    tta: Literal["none", "flip", "flip_shift"] = "none"
+    tta: Literal["none", "flip", "flip_shift"] = "none"  # views that the final test averages over: 1, 2 or 6
     tta_share: float = Field(1.0, gt=0, le=1)  # of the images, those that the net is least sure of
     evaluate_every: int = Field(1, ge=0)  # epochs between evaluations; the last epoch is always evaluated
     checkpoint: Checkpoint = Checkpoint()
+    distributed: Distributed = Distributed()
+    resources: Resources = Resources()
 
     @field_validator("name")
     @classmethod

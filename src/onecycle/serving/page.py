@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from importlib import resources
 from typing import Any, Final
 
@@ -86,12 +87,12 @@ def _image(inference: Inference, limits: Limits) -> None:
         if found is None:
             return ""
         if not inference.layers or wanted is None or at not in inference.layers:
-            return parts.picture(found.pixels, None, parts.sentence(inference.side, None, "", ""))
+            return parts.picture(found.pixels, None, parts.sentence(inference, None, "", ""))
         try:
             activation = inference.map_of(found.pixels, wanted, at)
         except UserError as error:
             return parts.picture(found.pixels, None, parts.problem(str(error)))
-        said = parts.sentence(inference.side, activation, inference.classes[wanted], at)
+        said = parts.sentence(inference, activation, inference.classes[wanted], at)
         return parts.picture(found.pixels, activation, said)
 
     def ranked(found: Seen | None, shown: float) -> str:
@@ -187,6 +188,7 @@ def _programs(inference: Inference, limits: Limits) -> str:
         .replace("MOST_CLASSES", str(most))
         .replace("MOST_BYTES", f"{limits.upload_bytes / 1e6:g} MB")
         .replace("PER_SECOND", f"{limits.per_second:g}")
+        .replace("A_CLASS", parts.text(json.dumps(inference.classes[0], ensure_ascii=False)))
     )
 
 

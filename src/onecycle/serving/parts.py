@@ -20,6 +20,11 @@ from .inference import Inference
 
 _LONGEST_NAME, _LONGEST_REASON = 80, 600
 _MAP_SIDE: Final = 96
+_SEEN: Final = {
+    "crop": "the middle square",
+    "pad": "the whole, made square by black bars",
+    "squash": "the whole, squashed",
+}
 # Gradio fills templates of JavaScript and of Handlebars with these texts.
 _OF_TEMPLATES: Final = {ord(letter): f"&#{ord(letter)};" for letter in "{}$`\\"}
 
@@ -55,9 +60,10 @@ def picture(pixels: NDArray[np.uint8], activation: NDArray[np.float32] | None, s
     return f'<figure class="seen">{plain}</div>{over}<figcaption>{said}</figcaption></figure>'
 
 
-def sentence(side: int, activation: NDArray[np.float32] | None, name: str, layer: str) -> str:
+def sentence(inference: Inference, activation: NDArray[np.float32] | None, name: str, layer: str) -> str:
     """What `picture` shows."""
-    sees = f"What the net sees: {side} &times; {side} pixels."
+    side, seen = inference.side, _SEEN[inference.run.recipe.data.fit]
+    sees = f"What the net sees: {seen}, at {side}&nbsp;&times;&nbsp;{side} pixels."
     if activation is None:
         return sees
     height, width = activation.shape

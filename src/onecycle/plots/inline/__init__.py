@@ -5,6 +5,7 @@ from .comparison import compared_curves, run_colour
 from .curves import Marks, accuracy_curves, learning_rate, loss_curves
 from .drawing import COLOURS, Canvas, Chart, Reading, canvas
 from .lr_range import lr_range
+from .trials import trials
 
 __all__ = [
     "COLOURS",
@@ -21,4 +22,5 @@ __all__ = [
     "lr_range",
     "reliability",
     "run_colour",
+    "trials",
 ]

@@ -30,7 +30,7 @@ COLOURS = {
     "faint": "#aaaaab",
     "line": "#dddddc",
 }
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": SIZE,
     "axes.linewidth": 1.0,
@@ -105,7 +105,7 @@ class Canvas:
 @contextlib.contextmanager
 def canvas(height: float, margins: tuple[float, float, float, float]) -> Iterator[Canvas]:
     """A `Canvas` to draw on while matplotlib's settings are those of these charts."""
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         yield Canvas(height, margins)
 
 

@@ -1,0 +1,72 @@
+"""Find learning rates without a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .. import lr_range
+from .. import run as folder
+from ..data import Dataset, ImageSet
+from ..hardware import environment, resolve_device
+from ..lr_range import LrRange
+from ..observer import Observer
+from ..preparation import build_net, fingerprints, load_data, rehearse, resolve, split, with_own
+from ..progress import default_observer
+from ..recipes import Recipe, recipe
+from .runs import Run
+from .training import draw, sweep, with_init
+
+
+def find_lr(
+    name: str | Path | Recipe,
+    *,
+    model: nn.Module | str | Mapping[str, Any] | None = None,
+    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+    data_dir: str | Path | None = None,
+    init: str | Path | folder.Run | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    sweeps: int = lr_range.SWEEPS,
+    steps: int = lr_range.STEPS,
+    lr_start: float | None = None,
+    lr_end: float | None = None,
+    rule: str = lr_range.RULE,
+    rule_min: str = lr_range.RULE_MIN,
+    observer: Observer | None = None,
+    **changes: Any,
+) -> LrRange:
+    """Find lr_min and lr_max for a recipe by a learning-rate range test; see `onecycle.lr_range`.
+
+    `name`, `model`, `data`, `init` and `changes` are as for `train`. Each of the `sweeps` trains a copy of the net for
+    `steps` steps while the rate rises from `lr_start` to `lr_end`, by default a range that suits the optimiser. With
+    `out`, a folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that
+    has the rates. Raises UserError where a sweep is impossible, or shows nothing.
+    """
+    wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
+    chosen, watcher = resolve_device(device), observer or default_observer()
+    sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
+    resolved = resolve(wanted, sets, chosen)
+    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
+    Run.check_unused(out)
+    found = sweep(
+        resolved,
+        sets,
+        chosen,
+        net,
+        watcher,
+        sweeps=sweeps,
+        steps=steps,
+        lr_start=lr_start,
+        lr_end=lr_end,
+        rule=rule,
+        rule_min=rule_min,
+    )
+    if out is not None:
+        rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
+        described = environment(chosen) | fingerprints(sets)
+        draw(Run.create(Path(out), resolved.evolve(schedule=rates), described, found.to_dict()), found)
+    return found

@@ -1,0 +1,11 @@
+"""Several processes that train one net: who this process is, and what all of them do together.
+
+Each process has a rank, from 0 on. `World` is the one process of most trainings: its methods do nothing, so that what
+trains need not ask which it is. `joined` gives the world of the processes that torchrun has started.
+"""
+
+from .ending import first_to_end
+from .joining import TIMEOUT_S, joined, lost
+from .world import Requests, World
+
+__all__ = ["TIMEOUT_S", "Requests", "World", "first_to_end", "joined", "lost"]

@@ -1,0 +1,84 @@
+"""What trials are made of: the local engine, threads, variants and their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small import dataset, net, small_recipe
+from test_trials import SILENT
+
+import onecycle
+from onecycle import TrainingFailed, UserError
+from onecycle.studies import LocalEngine, Resources, read_vary
+from onecycle.studies.seeds.variants import variants
+
+
+def test_the_local_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    asked: list[int] = []
+
+    def work(one: int) -> tuple[int, int]:
+        if one == 1:
+            raise TrainingFailed("the loss is nan")
+        if one == 3:
+            raise KeyboardInterrupt
+        return one, torch.get_num_threads()
+
+    def jobs() -> Iterator[int]:
+        for one in range(5):
+            asked.append(one)
+            yield one
+
+    found = LocalEngine().run(work, jobs(), Resources(cpus=2))
+    assert next(found) == (0, (0, 2)) and asked == [0]  # the next is asked for when there is room
+    assert torch.get_num_threads() == threads
+    one, error = next(found)
+    assert one == 1 and isinstance(error, TrainingFailed)
+    assert next(found) == (2, (2, 2))
+    with pytest.raises(KeyboardInterrupt):
+        next(found)
+    assert torch.get_num_threads() == threads
+    with pytest.raises(UserError, match=r"0\.5 of a GPU a trial: the local engine runs one trial at a time"):
+        next(LocalEngine().run(work, jobs(), Resources(gpus=0.5)))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="1 GPU a trial: this machine has 0; 0 for none"):
+        next(LocalEngine().run(work, jobs(), Resources(gpus=1)))
+
+
+def test_the_threads_of_a_recipe_are_those_of_its_training(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    wanted = small_recipe(**{"resources.cpus": 2, "schedule.epochs": 1, "schedule.peak_epoch": 0.5})
+    run = onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=SILENT, report=False)
+    assert run.environment["threads"] == 2 and run.summary["device"].endswith(", 2 threads")
+    assert torch.get_num_threads() == before and run.recipe.resources.cpus == 2
+
+
+@given(st.lists(st.text(min_size=1, max_size=120), min_size=1, max_size=4))
+def test_folders_are_safe_names_of_their_own(labels: list[str]) -> None:
+    found = variants(labels, [small_recipe()] * len(labels))
+    folders = [one.folder for one in found]
+    assert len({one.lower() for one in folders}) == len(folders) and len({one.label for one in found}) == len(found)
+    for one in folders:
+        assert one.isascii() and not set(one) & set('<>:"/\\|?* ') and one not in (".", "..") and len(one) <= 90
+        assert not one.endswith(".") and one.lower().partition(".")[0] not in ("con", "nul", "com1", "lpt9")
+
+
+def test_values_to_vary_are_read_as_yaml() -> None:
+    assert read_vary("augment.flip=random,none") == ("augment.flip", ["random", "none"])
+    assert read_vary("schedule.lr_max=0.01, 2e-2") == ("schedule.lr_max", [0.01, "2e-2"])
+    assert read_vary("augment.resize=[],[[0, 16]]") == ("augment.resize", [[], [[0, 16]]])
+    for text in ("schedule.lr_max", "=1,2", "a=[1,2"):
+        with pytest.raises(UserError, match=r"--vary '.*': "):
+            read_vary(text)
+
+
+def test_variants_of_one_name_are_told_apart() -> None:
+    one, other = variants(["digits", "digits"], [small_recipe(), small_recipe()])
+    assert (one.label, one.folder, other.label, other.folder) == ("digits", "digits", "digits (2)", "digits_2")
+    assert replace(one, label="x").folder == "digits"
