@@ -34,7 +34,7 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 torture: .venv/.installed-dev
 	PYTHONPATH=tests $(BIN)/python -m torture
