@@ -149,7 +149,9 @@ def test_mistakes_are_filtered_paged_and_mapped(page: Any, live: Server) -> None
     first = pixels(page, ".card .map")
     source = page.locator(".card .map").first.evaluate("image => image.src")
     page.get_by_label("true class", exact=True).click()
-    page.wait_for_function("before => ![undefined, before].includes(document.querySelector('.card .map')?.src)", arg=source)
+    page.wait_for_function(
+        "before => ![undefined, before].includes(document.querySelector('.card .map')?.src)", arg=source
+    )
     assert page.locator(".card .map").count() == of_true and not np.array_equal(pixels(page, ".card .map"), first)
 
 

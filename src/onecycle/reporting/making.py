@@ -23,7 +23,7 @@ from .images import data_uri
 
 SAMPLES, EPOCHS = 5, 8  # augmented images, and views of each
 _VIEWS_BYTES = 400_000
-_NAMES = {
+FACTS = {  # of an environment.json, and what a reader calls them
     "onecycle": "onecycle",
     "python": "Python",
     "torch": "PyTorch",
@@ -94,7 +94,7 @@ def changes(recipe: Recipe, shipped: Recipe) -> dict[str, tuple[str, str]]:
 
 
 def _environment(run: Run, environment: Mapping[str, Any]) -> dict[str, str]:
-    facts = {name: str(environment[key]) for key, name in _NAMES.items() if environment.get(key) is not None}
+    facts = {name: str(environment[key]) for key, name in FACTS.items() if environment.get(key) is not None}
     facts["precision"] = run.recipe.precision
     if run.finished:
         summary = run.summary

@@ -13,7 +13,7 @@ from ...comparison import p_value, setting
 from ...files import disk_errors, write_text
 from ...plots import inline
 from ...recipes import flatten
-from ...reporting.making import command
+from ...reporting.making import FACTS, command
 from ...reporting.rendering import render
 from . import words
 from .measured import METRICS, Metric
@@ -27,16 +27,6 @@ _DRAWN: dict[Metric, tuple[str, str]] = {  # the file, and what it shows
         "train_seconds.png",
         "seconds of training of every seed",
     ),
-}
-_FACTS = {
-    "onecycle": "onecycle",
-    "python": "Python",
-    "torch": "PyTorch",
-    "numpy": "NumPy",
-    "platform": "system",
-    "device_name": "device",
-    "threads": "threads",
-    "git_commit": "commit",
 }
 
 
@@ -151,4 +141,4 @@ def _differing(found: Trials) -> dict[str, list[str]]:
 
 def _environment(found: Trials) -> dict[str, str]:
     known = found.plan.environment
-    return {name: str(known[key]) for key, name in _FACTS.items() if known.get(key) is not None}
+    return {name: str(known[key]) for key, name in FACTS.items() if known.get(key) is not None}
