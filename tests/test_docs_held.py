@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_scripts import benchmark_script
 from doc_examples import run_examples
 from small import dataset, files, net, small_recipe
 
@@ -21,13 +21,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def on_paper(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """benchmarks/scale_on_paper.py as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("scale_on_paper", ROOT / "benchmarks" / "scale_on_paper.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("scale_on_paper", monkeypatch)
 
 
 def test_how_it_works_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import sys
@@ -11,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_scripts import benchmark_script
 from own_images import own_cache, write_images  # noqa: F401  # the fixture of every test
 from served import needs_gradio
 from sklearn.metrics import precision_score, recall_score
@@ -86,13 +86,7 @@ def test_the_other_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture(name="benchmark")
 def _benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, by a name that is not that of a module of the tests."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    spec = importlib.util.spec_from_file_location("benchmark_of_own_images", ROOT / "benchmarks/own_images.py")
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, found)
-    spec.loader.exec_module(found)
-    return found
+    return benchmark_script("own_images", monkeypatch)
 
 
 def test_the_tables_are_those_of_the_results(benchmark: ModuleType) -> None:

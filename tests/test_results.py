@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import scipy.stats
+from benchmark_scripts import benchmark_script
 from small import dataset, net, small_recipe
 
 import onecycle
@@ -20,13 +19,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("benchmark_results", ROOT / "benchmarks" / "results.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("results", monkeypatch)
 
 
 def test_the_pages_are_up_to_date(results: ModuleType) -> None:
