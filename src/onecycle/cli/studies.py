@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import TrainingFailed, UserError
+from ..errors import TrainingFailed
 from .app import DataDirOption, DataOption, DeviceOption, JsonOption, RecipeArgument, SetOption, app
 from .engines import CpusOption, EngineOption, GpusOption, RayAddressOption, engine_of, resources_of
 
@@ -48,8 +48,6 @@ def trials(
 
     asked = assignments(changes or []) | resources_of(cpus_per_trial, gpus_per_trial)
     asked |= {} if data is None else {"data.name": data}
-    if against is not None and vary is not None:
-        raise UserError("--against does not go with --vary; one of them")
     from .. import studies
     from ..progress import default_observer
 
