@@ -34,8 +34,10 @@ def image_set(count: int, size: int, seed: int = 0) -> ImageSet:
 # --- the reference, one image at a time --------------------------------------------------------------------------
 
 
-def reference_crop(image_hwc: NDArray[Any], corner_yx: NDArray[np.int64], padding: int, mode: Mode) -> NDArray[Any]:
-    h, w, _ = image_hwc.shape
+def reference_crop(
+    image_hwc: NDArray[Any], corner_yx: NDArray[np.int64], padding: int, mode: Mode, side: int | None = None
+) -> NDArray[Any]:
+    h, w = image_hwc.shape[:2] if side is None else (side, side)
     around = ((padding, padding), (padding, padding), (0, 0))
     padded = np.pad(image_hwc, around, mode="constant" if mode == "zeros" else "reflect")
     y, x = corner_yx
@@ -89,6 +91,26 @@ def test_random_crop_equals_the_reference(
     found = random_crop(torch.from_numpy(images.copy()), torch.from_numpy(corners), padding, mode)
     expected = np.stack([reference_crop(*each, padding, mode) for each in zip(images, corners, strict=True)])
     assert found.dtype == torch.uint8
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@few
+@given(
+    count=st.integers(1, 9),
+    size=st.integers(2, 12),
+    side=st.integers(1, 12),
+    padding=st.integers(0, 6),
+    mode=st.sampled_from(["zeros", "reflect"]),
+    seed=st.integers(0, 99),
+)
+def test_a_crop_may_be_smaller_than_the_image(
+    count: int, size: int, side: int, padding: int, mode: Mode, seed: int
+) -> None:
+    side, padding = min(side, size), min(padding, size - 1)
+    images = random_images(count, size, size, seed)
+    corners = np.random.default_rng(seed).integers(0, size + 2 * padding - side + 1, (count, 2))
+    found = random_crop(torch.from_numpy(images.copy()), torch.from_numpy(corners), padding, mode, side)
+    expected = np.stack([reference_crop(*each, padding, mode, side) for each in zip(images, corners, strict=True)])
     np.testing.assert_array_equal(found.numpy(), expected)
 
 

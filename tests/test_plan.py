@@ -148,12 +148,13 @@ def test_turning_one_augmentation_off_leaves_the_others_as_they_were(
     side=st.integers(0, 40),
     probability=st.floats(0, 1),
     flip=st.sampled_from(["random", "alternating", "none"]),
+    crop=st.none() | st.integers(1, 40),
     seed=st.integers(0, 2**63 - 1),
 )
 def test_every_choice_is_within_its_range(
-    samples: int, size: int, padding: int, side: int, probability: float, flip: Any, seed: int
+    samples: int, size: int, padding: int, side: int, probability: float, flip: Any, crop: int | None, seed: int
 ) -> None:
-    side = min(side, size)
+    side, crop = min(side, size), crop and min(crop, size)
     made = plan_epoch(
         seed,
         1,
@@ -163,13 +164,14 @@ def test_every_choice_is_within_its_range(
         flip=flip,
         cutout=side,
         cutout_probability=probability,
+        crop_size=crop,
     )
     assert sorted(made.order.tolist()) == list(range(samples))
     assert made.crop_yx.shape == made.cutout_yx.shape == (samples, 2)
     assert made.flip.shape == made.cutout.shape == (samples,)
     assert made.flip.dtype == made.cutout.dtype == bool
     assert made.crop_yx.min() >= 0
-    assert made.crop_yx.max() <= 2 * padding
+    assert made.crop_yx.max() <= size + 2 * padding - (crop or size)
     assert made.cutout_yx.min() >= 0
     assert made.cutout_yx.max() <= size - side
     if flip == "none":

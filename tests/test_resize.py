@@ -117,18 +117,19 @@ def test_batches_have_the_side_of_their_epoch(pairs: tuple[tuple[int, int], ...]
     cutout=st.integers(0, 40),
     padding=st.integers(0, 5),
     epoch=st.integers(0, 9),
+    resized_crop=st.sampled_from([0.0, 0.5, 1.0, 1.25, 3.0]),
 )
 def test_crop_flip_shrink_and_hole_come_in_this_order(
-    size: int, side: int, cutout: int, padding: int, epoch: int
+    size: int, side: int, cutout: int, padding: int, epoch: int, resized_crop: float
 ) -> None:
     cutout = min(cutout, size)
     images = image_set(12, size)
-    a = Augmentation(padding, "reflect", "random", cutout, 0.7, resize=((0, side),))
+    a = Augmentation(padding, "reflect", "random", cutout, 0.7, resize=((0, side),), resized_crop=resized_crop)
     batches = loader(images, a)
     plan = batches.plan(epoch)
     (batch,) = batches.epoch(epoch)
     pixels = random_crop(
-        torch.from_numpy(images.images_nhwc), torch.from_numpy(plan.crop_yx), padding, "reflect"
+        torch.from_numpy(images.images_nhwc), torch.from_numpy(plan.crop_yx), padding, "reflect", a.crop(epoch, size)
     )  # held against references of their own in test_augment.py, as is the flip
     shrunk = of_pillow(flip_left_right(pixels, torch.from_numpy(plan.flip)).numpy(), side).astype(np.float64)
     level = 2.01 / 255 / min(STD) if side != size else 1e-5
@@ -149,6 +150,18 @@ def test_without_a_change_of_size_nothing_changes() -> None:
     for epoch in range(2):
         for one, other in zip(plain.epoch(epoch), same.epoch(epoch), strict=True):
             assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("resized_crop", "crops"),
+    [(0.0, [32, 32, 32, 32]), (1.25, [25, 30, 32, 32]), (1.0, [20, 24, 28, 32]), (0.01, [1, 1, 1, 32])],
+)
+def test_small_images_show_crops_of_so_many_times_their_side(resized_crop: float, crops: list[int]) -> None:
+    a = Augmentation(crop_padding=2, resize=((0, 20), (1, 24), (2, 28), (3, 32)), resized_crop=resized_crop)
+    assert [a.crop(epoch, 32) for epoch in range(4)] == crops
+    for epoch, crop in enumerate(crops):
+        corners = loader(image_set(400), a).plan(epoch).crop_yx
+        assert corners.min() == 0 and corners.max() == 36 - crop
 
 
 def test_the_choices_are_those_of_the_full_size() -> None:
@@ -236,6 +249,8 @@ def test_it_goes_through_yaml_and_into_a_training(tmp_path: Path) -> None:
         ("augment.resize=[[0, 20, 24]]", ["augment.resize", "a list with two numbers in each place"]),
         ("augment.resize=20", ["augment.resize", "a list with two numbers in each place"]),
         ("augment.resize=[[0, true]]", ["augment.resize", "not true or false"]),
+        ("augment.resized_crop=1.25", ["augment.resized_crop 1.25", "augment.resize", "0"]),
+        ("augment.resized_crop=-1", ["augment.resized_crop", "-1", "greater than or equal to 0"]),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(pair: str, parts: list[str]) -> None:
@@ -256,16 +271,18 @@ def test_a_contradiction_is_said_beside_other_problems_and_not_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "said"),
+    ("options", "said"),
     [
-        (((1, 20), (1, 24)), "do not rise"),
-        (((-1, 20),), "do not rise from 0"),
-        (((0, 0),), "below 1 pixel"),
+        ({"resize": ((1, 20), (1, 24))}, "do not rise"),
+        ({"resize": ((-1, 20),)}, "do not rise from 0"),
+        ({"resize": ((0, 0),)}, "below 1 pixel"),
+        ({"resized_crop": 1.25}, "resized_crop 1.25 .* empty; 0"),
+        ({"resized_crop": -1.0, "resize": ((0, 20),)}, "0 or more"),
     ],
 )
-def test_ones_own_loop_is_told_too(pairs: tuple[tuple[int, int], ...], said: str) -> None:
+def test_ones_own_loop_is_told_too(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        Augmentation(resize=pairs)
+        Augmentation(**options)
 
 
 @pytest.mark.parametrize(

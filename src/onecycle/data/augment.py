@@ -40,22 +40,27 @@ def shift_scale_rotate(images_nhwc: Tensor, affine: Tensor) -> Tensor:
     return sampled.permute(0, 2, 3, 1).round_().to(torch.uint8).contiguous()
 
 
-def random_crop(images_nhwc: Tensor, corner_yx: Tensor, padding: int, mode: Padding = "zeros") -> Tensor:
-    """Crop each uint8 image, padded by `padding` pixels on each side, at its own corner [b, 2] back to its size.
+def random_crop(
+    images_nhwc: Tensor, corner_yx: Tensor, padding: int, mode: Padding = "zeros", side: int | None = None
+) -> Tensor:
+    """Crop each uint8 image, padded by `padding` pixels on each side, at its own corner [b, 2].
+
+    To `side` x `side` pixels, or back to its own size.
 
     "zeros" pads with black (0, before normalisation), "reflect" mirrors without repeating the edge; as torchvision's
     RandomCrop does for padding_mode "constant" and "reflect".
     """
-    if padding == 0:
-        return images_nhwc
     b, h, w, c = images_nhwc.shape
-    padded = _padded(images_nhwc, padding, mode)
+    rows, columns = (h, w) if side is None else (side, side)
+    if padding == 0 and (rows, columns) == (h, w):
+        return images_nhwc
+    padded = _padded(images_nhwc, padding, mode) if padding else images_nhwc.contiguous()
     height, row = h + 2 * padding, (w + 2 * padding) * c
-    # Every run of w pixels, at any place of the padded batch, as a view whose rows overlap; each crop picks h of them.
-    runs = padded.as_strided((padded.numel() - w * c + 1, w * c), (1, 1))
+    # Every run of pixels as long as a crop is wide, as a view whose rows overlap; each crop picks its rows among them.
+    runs = padded.as_strided((padded.numel() - columns * c + 1, columns * c), (1, 1))
     first = torch.arange(b, device=padded.device) * (height * row) + corner_yx[:, 0] * row + corner_yx[:, 1] * c
-    start = first[:, None] + torch.arange(h, device=padded.device) * row
-    return runs.index_select(0, start.flatten()).view(b, h, w, c)
+    start = first[:, None] + torch.arange(rows, device=padded.device) * row
+    return runs.index_select(0, start.flatten()).view(b, rows, columns, c)
 
 
 def flip_left_right(images_nhwc: Tensor, flip: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class Augmentation:
 
     With `affine_probability` an image is shifted by up to `shift` of its side, scaled by 1 plus or minus up to `scale`
     and turned by up to `rotate` degrees, all at once. What is 0 is left out. `resize` holds pairs of an epoch, counted
-    from 0, and the side in pixels from there on; cutout shrinks, or grows, in proportion.
+    from 0, and the side in pixels from there on; cutout shrinks, or grows, in proportion. With `resized_crop` such an
+    image shows a crop of that many times its side, no larger than the whole.
     """
 
     crop_padding: int = 4
@@ -37,6 +38,7 @@ class Augmentation:
     rotate: float = 0.0
     affine_probability: float = 1.0
     resize: tuple[tuple[int, int], ...] = ()
+    resized_crop: float = 0.0
 
     def __post_init__(self) -> None:
         problems = [
@@ -52,6 +54,7 @@ class Augmentation:
                 ("scale", 0 <= self.scale < 1, "less than 1"),
                 ("rotate", 0 <= self.rotate <= 180, "at most 180 degrees"),
                 ("affine_probability", 0 <= self.affine_probability <= 1, "at most 1"),
+                ("resized_crop", 0 <= self.resized_crop <= 64, "at most 64"),
             )
             if not holds
         ]
@@ -60,12 +63,21 @@ class Augmentation:
             problems.append(f"resize: the epochs {starts} do not rise from 0 on; each must be later than the last")
         if any(side < 1 for _, side in self.resize):
             problems.append(f"resize {list(self.resize)} has a side below 1 pixel")
+        if self.resized_crop and not self.resize:
+            problems.append(f"resized_crop {self.resized_crop} is for what resize resizes, which is empty; 0")
         if problems:
             raise UserError(*problems)
 
     def side(self, epoch: int, image_size: int) -> int:
         """Pixels a side in that epoch, of images of `image_size`."""
         return in_force(self.resize, epoch, image_size)
+
+    def crop(self, epoch: int, image_size: int) -> int:
+        """Pixels a side that the crops of that epoch have before they are resized."""
+        side = self.side(epoch, image_size)
+        if side == image_size or self.resized_crop == 0:
+            return image_size
+        return min(max(round(self.resized_crop * side), 1), image_size)
 
     @property
     def moves(self) -> bool:
@@ -174,6 +186,7 @@ class Loader:
             samples=self.samples,
             image_size=self._pixels.image_size,
             crop_padding=a.crop_padding,
+            crop_size=a.crop(epoch, self._pixels.image_size),
             flip=a.flip,
             cutout=a.cutout,
             cutout_probability=a.cutout_probability,
@@ -190,7 +203,8 @@ class Loader:
         """
         plan = self.plan(epoch)
         assert self._augmentation is not None
-        side = self._augmentation.side(epoch, self._pixels.image_size)
+        full = self._pixels.image_size
+        sides = self._augmentation.crop(epoch, full), self._augmentation.side(epoch, full)
         order = as_tensor(plan.order).to(self._device)
         choices = [
             as_tensor(choice).to(self._device)
@@ -199,7 +213,7 @@ class Loader:
         if chosen is not None:
             order = order[chosen[order]]
         for index, own, images_nhwc in self._in_batches(order, start, self._batches(len(order)), self._own):
-            yield self._batch(side, images_nhwc, index, *(choice.index_select(0, own) for choice in choices))
+            yield self._batch(*sides, images_nhwc, index, *(choice.index_select(0, own) for choice in choices))
 
     def in_order(self, samples: Tensor | None = None) -> Iterator[Batch]:
         """All images, or these `samples` [m], normalised only, in their own order."""
@@ -234,6 +248,7 @@ class Loader:
 
     def _batch(
         self,
+        crop: int,
         side: int,
         images_nhwc: Tensor,
         index: Tensor,
@@ -247,7 +262,7 @@ class Loader:
         a, full, hole = self._augmentation, self._pixels.image_size, self._augmentation.cutout
         if a.moves:
             images_nhwc = augment.shift_scale_rotate(images_nhwc, affine)
-        images_nhwc = augment.random_crop(images_nhwc, crop_yx, a.crop_padding, a.padding)
+        images_nhwc = augment.random_crop(images_nhwc, crop_yx, a.crop_padding, a.padding, crop)
         if a.flip != "none":
             images_nhwc = augment.flip_left_right(images_nhwc, flip)
         if side != full:

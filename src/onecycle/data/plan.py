@@ -21,8 +21,8 @@ Flip = Literal["random", "alternating", "none"]
 class EpochPlan:
     """The choices of one epoch for N samples; all but `order` are indexed by sample.
 
-    order [N]: the samples in the order in which they are seen. crop_yx [N, 2]: the crop's corner in the padded image,
-    0 to 2 x padding. flip [N]: whether the crop is mirrored. cutout_yx [N, 2]: the hole's corner. cutout [N]: whether
+    order [N]: the samples in the order in which they are seen. crop_yx [N, 2]: the crop's corner in the padded image.
+    flip [N]: whether the crop is mirrored. cutout_yx [N, 2]: the hole's corner. cutout [N]: whether
     there is one. affine [N, 4]: shift down and to the right, as fractions of the side, factor of the enlargement, and
     angle in degrees; (0, 0, 1, 0) where nothing moves. Takes 26 bytes a sample, with shifts, scales or rotations 42.
     """
@@ -49,13 +49,18 @@ def plan_epoch(
     scale: float = 0.0,
     rotate: float = 0.0,
     affine_probability: float = 1.0,
+    crop_size: int | None = None,
 ) -> EpochPlan:
-    """Draw the plan of one epoch, counted from 0; what each option means is told by the recipe's `augment` part."""
+    """Draw the plan of one epoch, counted from 0; what each option means is told by the recipe's `augment` part.
+
+    Crops have `crop_size` pixels a side, those of the images where it is None.
+    """
+    crops = image_size + 2 * crop_padding - (image_size if crop_size is None else crop_size) + 1
     corners = max(image_size - cutout, 0) + 1  # the hole lies wholly inside the image
     holes = generator(seed, epoch, "cutout_choice").random(samples) < cutout_probability
     return EpochPlan(
         order=generator(seed, epoch, "order").permutation(samples),
-        crop_yx=_corners(seed, epoch, samples, "crop", 2 * crop_padding + 1),
+        crop_yx=_corners(seed, epoch, samples, "crop", crops),
         flip=_flips(seed, epoch, samples, flip),
         cutout_yx=_corners(seed, epoch, samples, "cutout", corners),
         cutout=holes if cutout else np.zeros(samples, bool),

@@ -207,6 +207,9 @@ def _contradictions(recipe: Recipe, refused: Collection[str]) -> list[str]:
     if augment.padding == "reflect" and augment.crop_padding >= size:
         problem = f"augment.crop_padding {augment.crop_padding} cannot be reflected; less than {size}"
         found["augment.crop_padding", "augment.padding", "data.image_size"] = problem
+    if augment.resized_crop and not augment.resize:
+        problem = f"augment.resized_crop {augment.resized_crop:g} is for what augment.resize resizes, which is empty; 0"
+        found["augment.resized_crop", "augment.resize"] = problem
     for key, from_epochs in (("augment.resize", augment.resize), ("data.hardest", data.hardest)):
         starts = [epoch for epoch, _ in from_epochs]
         if any(later <= earlier for earlier, later in itertools.pairwise(starts)):

@@ -113,6 +113,7 @@ class Augment(_Part):
     rotate: float = Field(0.0, ge=0, le=180)  # degrees; 0: none
     affine_probability: float = Field(1.0, ge=0, le=1)  # that an image is shifted, scaled and rotated at all
     resize: tuple[tuple[Epoch, Side], ...] = ()  # pixels a side from that epoch on; cutout shrinks in proportion
+    resized_crop: float = Field(0.0, ge=0, le=64)  # a resized image shows a crop of so many times its side; 0: all
 
 
 class Component(BaseModel):
