@@ -123,11 +123,12 @@ def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_TINY)
     gram = (x @ x.mT).to(x.dtype)
     with torch.autocast(x.device.type, enabled=False):
-        steps = one = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
-        for _ in range(iterations):
+        one = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
+        steps = step = a * one + b * gram + c * (gram @ gram)
+        for _ in range(iterations - 1):
+            gram = step @ gram @ step
             step = a * one + b * gram + c * (gram @ gram)
             steps = step @ steps
-            gram = step @ gram @ step
     result: Tensor = steps @ x
     return result.mT if tall else result
 
