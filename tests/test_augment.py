@@ -51,11 +51,13 @@ def reference_normalized(image_hwc: NDArray[Any]) -> NDArray[np.float64]:
 def reference_sample(
     image_hwc: NDArray[np.uint8], sample: int, plan: EpochPlan, a: Augmentation
 ) -> NDArray[np.float64]:
-    """What the assignment asks for: crop, flip, cutout filled with the mean, in this order."""
+    """What the assignment asks for: crop, flip, cutout filled with the mean, in this order; tone before the hole."""
     image_hwc = reference_crop(image_hwc, plan.crop_yx[sample], a.crop_padding, a.padding)
     if plan.flip[sample]:
         image_hwc = image_hwc[:, ::-1]
-    out_hwc = reference_normalized(image_hwc)
+    pixels, mean = image_hwc.astype(np.float64) / 255, np.array(MEAN)
+    added, factor = plan.tone[sample].astype(np.float64)
+    out_hwc = (mean + (pixels - mean) * factor + added - mean) / np.array(STD)
     if plan.cutout[sample]:
         y, x = plan.cutout_yx[sample]
         out_hwc[y : y + a.cutout, x : x + a.cutout] = 0
@@ -198,6 +200,7 @@ def test_cutout_equals_the_reference_and_has_its_exact_area(
     side=st.integers(0, 6),
     probability=st.sampled_from([0.0, 0.5, 1.0]),
     drop_last=st.booleans(),
+    tone=st.sampled_from([(0.0, 0.0), (0.1, 0.0), (0.0, 0.3), (0.03, 1.0)]),
     seed=st.integers(0, 2**63 - 1),
     epoch=st.integers(0, 1000),
 )
@@ -211,11 +214,12 @@ def test_an_epoch_equals_the_reference_built_from_its_plan(
     side: int,
     probability: float,
     drop_last: bool,
+    tone: tuple[float, float],
     seed: int,
     epoch: int,
 ) -> None:
     batch_size, side, padding = min(batch_size, count), min(side, size), min(padding, size - 1)
-    a = Augmentation(padding, mode, flip, side, probability)
+    a = Augmentation(padding, mode, flip, side, probability, brightness=tone[0], contrast=tone[1])
     images = image_set(count, size, seed % 1000)
     loader = Loader(images, batch_size=batch_size, augmentation=a, seed=seed, drop_last=drop_last, mean=MEAN, std=STD)
     plan = loader.plan(epoch)
@@ -237,7 +241,8 @@ def test_an_epoch_equals_the_reference_built_from_its_plan(
         for found_chw, sample in zip(batch.images_nchw.numpy(), batch.samples.tolist(), strict=True):
             expected_hwc = reference_sample(images.images_nhwc[sample], sample, plan, a)
             np.testing.assert_allclose(found_chw.transpose(1, 2, 0), expected_hwc, rtol=1e-6, atol=1e-6)
-            assert np.count_nonzero(found_chw == 0) == (3 * side * side if plan.cutout[sample] else 0)
+            if not any(tone):
+                assert np.count_nonzero(found_chw == 0) == (3 * side * side if plan.cutout[sample] else 0)
 
 
 def test_the_hole_is_the_mean_and_not_black() -> None:
@@ -267,7 +272,7 @@ def test_zero_padding_is_black_before_normalising() -> None:
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 def test_bfloat16_is_the_float32_result_rounded_once(mode: Mode) -> None:
     images = image_set(40, 10)
-    a = Augmentation(crop_padding=3, padding=mode, cutout=4, cutout_probability=0.5)
+    a = Augmentation(crop_padding=3, padding=mode, cutout=4, cutout_probability=0.5, brightness=0.1, contrast=0.2)
     exact, rounded = (
         next(iter(Loader(images, batch_size=40, augmentation=a, mean=MEAN, std=STD, dtype=dtype).epoch(2)))
         for dtype in (torch.float32, torch.bfloat16)
@@ -331,6 +336,8 @@ def test_an_epoch_needs_an_augmentation() -> None:
         {"padding": "reflect", "crop_padding": 8},
         {"padding": "reflected"},
         {"flip": "left"},
+        {"brightness": -0.1},
+        {"contrast": 1.1},
     ],
     ids=str,
 )

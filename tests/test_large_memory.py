@@ -94,6 +94,7 @@ def test_the_plan_of_an_epoch_is_small() -> None:
 
     assert size() == 26
     assert size(rotate=5.0) == 42
+    assert size(rotate=5.0, contrast=0.1) == 50
 
 
 # --- the benchmark -----------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ OPTIONS: dict[str, Any] = {
     "scale": 0.2,
     "rotate": 30.0,
     "affine_probability": 0.5,
+    "brightness": 0.1,
+    "contrast": 0.2,
 }
 NAMES = [field.name for field in fields(EpochPlan)]
 
@@ -128,6 +130,8 @@ def test_a_plan_is_the_same_in_another_process(hash_seed: str) -> None:
         ({"shift": 0.0}, ["affine"]),
         ({"affine_probability": 0.0}, ["affine"]),
         ({"shift": 0.0, "scale": 0.0, "rotate": 0.0}, ["affine"]),
+        ({"brightness": 0.0}, ["tone"]),
+        ({"brightness": 0.0, "contrast": 0.0}, ["tone"]),
     ],
     ids=str,
 )
@@ -191,6 +195,16 @@ def test_corners_take_all_their_values_equally_often(part: str, values: int) -> 
         expected = 20_000 / values
         assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
     assert abs(np.corrcoef(corners.T)[0, 1]) < 0.03
+
+
+def test_tones_are_even_around_no_change() -> None:
+    tone = plan(1, 0, samples=20_000).tone
+    for column, (unchanged, limit) in zip(tone.T, ((0.0, 0.1), (1.0, 0.2)), strict=True):
+        counts, _ = np.histogram(column, bins=10, range=(unchanged - limit, unchanged + limit))
+        assert counts.sum() == 20_000 and np.abs(counts - 2000).max() < 5 * np.sqrt(2000)
+    assert abs(np.corrcoef(tone.T)[0, 1]) < 0.03
+    np.testing.assert_array_equal(plan(1, 0, brightness=0.0, contrast=0.0).tone, np.tile([0.0, 1.0], (300, 1)))
+    assert (plan(1, 0, brightness=0.0).tone[:, 0] == 0).all()
 
 
 def test_a_random_flip_is_a_new_coin_each_epoch() -> None:

@@ -111,7 +111,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
     } <= set(stored)
     assert set(stored["augment"]) == {
         *("crop_padding", "padding", "flip", "cutout", "cutout_probability"),
-        *("shift", "scale", "rotate", "affine_probability", "resize", "resized_crop"),
+        *("shift", "scale", "rotate", "affine_probability", "resize", "resized_crop", "brightness", "contrast"),
     }
     assert stored["augment"]["resize"] == stored["data"]["hardest"] == [] and stored["tta_share"] == 1.0
     assert stored["schedule"]["momentum"] is None

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 Purpose = Literal[
-    "order", "crop", "flip", "cutout", "cutout_choice", "split", "net", "affine", "affine_choice", "folds"
+    "order", "crop", "flip", "cutout", "cutout_choice", "split", "net", "affine", "affine_choice", "folds", "tone"
 ]
 # By its place in the list: what is new goes to the end, so that what was there keeps its numbers.
 _STREAMS: dict[str, int] = {name: number for number, name in enumerate(get_args(Purpose))}

@@ -1,4 +1,4 @@
-"""Shift-scale-rotate, crop, flip, resize, normalisation and cutout of whole batches, on the device that trains.
+"""Shift-scale-rotate, crop, flip, resize, normalisation, tone and cutout of whole batches, on the device that trains.
 
 Shapes: b images of h x w pixels and 3 channels, [b, h, w, 3] throughout. Each step but the first, which samples,
 moves whole rows or pixels with `index_select`, which is many times faster on a CPU than broadcast masks. None asks
@@ -84,14 +84,29 @@ def resize(images_nhwc: Tensor, side: int) -> Tensor:
     return scaled.permute(0, 2, 3, 1).contiguous()
 
 
-def normalize(images_nhwc: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
-    """(x / 255 - mean) / std for each channel, computed in float32 and returned as `dtype`."""
+def normalize(
+    images_nhwc: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype,
+    tone: Tensor | None = None,
+) -> Tensor:
+    """(x / 255 - mean) / std for each channel, computed in float32 and returned as `dtype`.
+
+    With `tone` [b, 2] each image has a brightness and a contrast of its own: its first column is added to x / 255, the
+    second is what the distance from the mean is multiplied with. Nothing is clipped.
+    """
     b, h, w, _ = images_nhwc.shape
     # Constants as long as a row of pixels: broadcasting over 3 channels alone would leave the vector units idle.
     scale = torch.tensor([1 / (255 * s) for s in std], device=images_nhwc.device).repeat(w)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images_nhwc.device).repeat(w)
     rows = images_nhwc.reshape(b * h, w * 3).to(torch.float32)
-    return torch.addcmul(shift, rows, scale).to(dtype).view(b, h, w, 3)
+    normalized = torch.addcmul(shift, rows, scale)
+    if tone is not None:
+        added, factor = tone[:, None, :].unbind(2)
+        brighter = added * torch.tensor([1 / s for s in std], device=images_nhwc.device).repeat(w)
+        normalized = torch.addcmul(brighter[:, None], normalized.view(b, h, w * 3), factor[:, None])
+    return normalized.to(dtype).view(b, h, w, 3)
 
 
 def cutout(images_nhwc: Tensor, corner_yx: Tensor, chosen: Tensor, side: int) -> Tensor:

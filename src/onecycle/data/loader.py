@@ -20,12 +20,14 @@ from .plan import EpochPlan, Flip, plan_epoch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Shift-scale-rotate, then random crop, flip, resize, and cutout of `cutout` pixels; the recipe's `augment` part.
+    """Shift-scale-rotate, then random crop, flip, resize, tone, and cutout; the recipe's `augment` part.
 
     With `affine_probability` an image is shifted by up to `shift` of its side, scaled by 1 plus or minus up to `scale`
-    and turned by up to `rotate` degrees, all at once. What is 0 is left out. `resize` holds pairs of an epoch, counted
-    from 0, and the side in pixels from there on; cutout shrinks, or grows, in proportion. With `resized_crop` such an
-    image shows a crop of that many times its side, no larger than the whole.
+    and turned by up to `rotate` degrees, all at once. `resize` holds pairs of an epoch, counted from 0, and the side in
+    pixels from there on; with `resized_crop` such an image shows a crop of that many times its side, no larger than the
+    whole. Up to `brightness` is added to pixels of 0..1, or taken from them, and their distances from the mean are
+    multiplied by 1 plus or minus up to `contrast`. The hole of `cutout` pixels shrinks, or grows, with the image. What
+    is 0 is left out.
     """
 
     crop_padding: int = 4
@@ -39,6 +41,8 @@ class Augmentation:
     affine_probability: float = 1.0
     resize: tuple[tuple[int, int], ...] = ()
     resized_crop: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         problems = [
@@ -55,6 +59,8 @@ class Augmentation:
                 ("rotate", 0 <= self.rotate <= 180, "at most 180 degrees"),
                 ("affine_probability", 0 <= self.affine_probability <= 1, "at most 1"),
                 ("resized_crop", 0 <= self.resized_crop <= 64, "at most 64"),
+                ("brightness", 0 <= self.brightness <= 1, "at most 1"),
+                ("contrast", 0 <= self.contrast <= 1, "at most 1"),
             )
             if not holds
         ]
@@ -83,6 +89,11 @@ class Augmentation:
     def moves(self) -> bool:
         """Whether there is anything to shift, scale or rotate."""
         return self.affine_probability > 0 and any((self.shift, self.scale, self.rotate))
+
+    @property
+    def tones(self) -> bool:
+        """Whether brightness or contrast is changed."""
+        return any((self.brightness, self.contrast))
 
     def check_size(self, size: int) -> None:
         """Raise UserError where images of `size` pixels a side cannot be augmented so."""
@@ -194,6 +205,8 @@ class Loader:
             scale=a.scale,
             rotate=a.rotate,
             affine_probability=a.affine_probability,
+            brightness=a.brightness,
+            contrast=a.contrast,
         )
 
     def epoch(self, epoch: int, start: int = 0, chosen: Tensor | None = None) -> Iterator[Batch]:
@@ -208,7 +221,7 @@ class Loader:
         order = as_tensor(plan.order).to(self._device)
         choices = [
             as_tensor(choice).to(self._device)
-            for choice in (plan.affine, plan.crop_yx, plan.flip, plan.cutout_yx, plan.cutout)
+            for choice in (plan.affine, plan.crop_yx, plan.flip, plan.tone, plan.cutout_yx, plan.cutout)
         ]
         if chosen is not None:
             order = order[chosen[order]]
@@ -255,6 +268,7 @@ class Loader:
         affine: Tensor,
         crop_yx: Tensor,
         flip: Tensor,
+        tone: Tensor,
         cutout_yx: Tensor,
         chosen: Tensor,
     ) -> Batch:
@@ -269,10 +283,10 @@ class Loader:
             images_nhwc = augment.resize(images_nhwc, side)
             hole = round(a.cutout * side / full)
             cutout_yx = cutout_yx * (side - hole + 1) // (full - a.cutout + 1)  # as evenly over the corners it has now
-        batch = self._finish(images_nhwc, index)
+        batch = self._finish(images_nhwc, index, tone if a.tones else None)
         augment.cutout(batch.images_nchw.permute(0, 2, 3, 1), cutout_yx, chosen, hole)
         return batch
 
-    def _finish(self, images_nhwc: Tensor, index: Tensor) -> Batch:
-        normalized = augment.normalize(images_nhwc, self.mean, self.std, self._dtype)
+    def _finish(self, images_nhwc: Tensor, index: Tensor, tone: Tensor | None = None) -> Batch:
+        normalized = augment.normalize(images_nhwc, self.mean, self.std, self._dtype, tone)
         return Batch(normalized.permute(0, 3, 1, 2), self._labels.index_select(0, index), index)

@@ -98,9 +98,10 @@ class Data(_Part):
 
 
 class Augment(_Part):
-    """Shift-scale-rotate, then random crop, flip, resize and cutout; what each does is in `onecycle.data.augment`.
+    """Shift-scale-rotate, then random crop, flip, resize, tone and cutout, each as in `onecycle.data.augment`.
 
-    The shift, the scale and the angle are drawn for each image and epoch, evenly from 0 plus or minus what stands here.
+    Shift, scale, angle, brightness and contrast are drawn for each image and epoch, evenly from 0 plus or minus what
+    stands here.
     """
 
     crop_padding: int = Field(4, ge=0, le=64)  # pixels on each side, from which a crop of the old size is taken
@@ -114,6 +115,8 @@ class Augment(_Part):
     affine_probability: float = Field(1.0, ge=0, le=1)  # that an image is shifted, scaled and rotated at all
     resize: tuple[tuple[Epoch, Side], ...] = ()  # pixels a side from that epoch on; cutout shrinks in proportion
     resized_crop: float = Field(0.0, ge=0, le=64)  # a resized image shows a crop of so many times its side; 0: all
+    brightness: float = Field(0.0, ge=0, le=1)  # of pixels in 0..1: up to so much more or less; 0: none
+    contrast: float = Field(0.0, ge=0, le=1)  # of 0.1: distances from the mean times 0.9 to 1.1; 0: none
 
 
 class Component(BaseModel):
