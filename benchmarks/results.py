@@ -1,7 +1,8 @@
 """The table of results, from the files of finished runs.
 
     python benchmarks/results.py keep RUN [RUN ...]     copy the small files of finished runs into benchmarks/results
-    python benchmarks/results.py                        write docs/results.md and the table in the README anew
+    python benchmarks/results.py                        write docs/results.md, and the tables in the README and in
+                                                        docs/fast.md, anew
 
 A folder of results is named RECIPE_HARDWARE_sSEED. Every finished run of a recipe is kept and counted, with its final
 epoch; several seeds on one kind of hardware become one line, with mean, standard deviation and 95% interval.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import yaml
 from measuring.hardware import slug
 
 import onecycle
-from onecycle.files import read_json, write_text
+from onecycle.files import read_csv, read_json, write_text
 from onecycle.progress import duration
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,17 @@ PUBLISHED = {
     "era1_s10_compact": "84.77",
     "era_s12_lightning": "90.3",
 }
-ORDER = ("custom_resnet", *PUBLISHED)
+ORDER = ("custom_resnet", "fast94", "fast90", *PUBLISHED)
+FAST_HEADER = (
+    "training",
+    "seeds",
+    "test accuracy, with test-time augmentation",
+    "without",
+    "seconds",
+    "PFLOP",
+    "seconds to airbench94_muon's",
+    "machine",
+)
 HEADER = ("recipe", "published", "measured", "runs", "parameters", "epochs", "training", "machine", "files")
 
 
@@ -86,14 +97,22 @@ def keep(run: onecycle.Run) -> Path:
 
 
 def pages() -> dict[Path, str]:
-    """What docs/results.md and the README should hold."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """What docs/results.md, the README and docs/fast.md should hold."""
+    readme, fast = ROOT / "README.md", ROOT / "docs" / "fast.md"
+    tested = sorted(set(RESULTS.glob("fast_*_summary.csv")) - set(RESULTS.glob("fast_held_out_*")))
+    sides = [line for path in tested for line in read_csv(path)]
     return {
         ROOT / "docs" / "results.md": _page(),
-        ROOT / "README.md": f"{before}{BEGIN}\n{table(kept(), Path())}\n{END}{after}",
+        readme: _with_table(readme, table(kept(), Path())),
+        fast: _with_table(fast, fast_table(sides)),
     }
+
+
+def _with_table(page: Path, new: str) -> str:
+    """The page as it stands, with another table between its marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
 def kept() -> list[Result]:
@@ -107,8 +126,40 @@ def table(results: Sequence[Result], beside: Path) -> str:
     groups: dict[Any, list[Result]] = {}
     for one in results:
         groups.setdefault(one.group, []).append(one)
-    lines = [HEADER, ("---",) * len(HEADER), *(_line(runs, beside) for runs in groups.values())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _markdown(HEADER, [_line(runs, beside) for runs in groups.values()])
+
+
+def fast_table(sides: Sequence[Mapping[str, str]]) -> str:
+    """A Markdown table of trainings over seeds beside others, from the lines of benchmarks/fast.py's summaries."""
+    lines = [
+        (
+            f"`{side['side']}`",
+            side["seeds"],
+            _spread(side, "accuracy_tta", 100, "{:.2f}"),
+            _spread(side, "accuracy", 100, "{:.2f}"),
+            _spread(side, "seconds", 1, "{:,.0f}"),
+            f"{float(side['pflop']):.3f}",
+            _spread(side, "seconds_to_airbench94_muon", 1, "{:.2f}"),
+            side["hardware"],
+        )
+        for side in sides
+    ]
+    return _markdown(FAST_HEADER, lines)
+
+
+def _spread(line: Mapping[str, str], key: str, factor: float, form: str) -> str:
+    """A mean, its standard deviation where it is given, and its 95% interval; of one training the value alone."""
+    value, low, high, deviation = (
+        form.format(factor * float(text)) if (text := line.get(f"{key}{part}", "")) else ""
+        for part in ("", "_low", "_high", "_sd")
+    )
+    if not low:
+        return value
+    return f"{value} ({f'sd {deviation}, ' if deviation else ''}{low} to {high})"
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines))
 
 
 def _page() -> str:
@@ -140,7 +191,7 @@ def _line(runs: list[Result], beside: Path) -> tuple[str, ...]:
     return (
         f"`{first['recipe']}`",
         PUBLISHED.get(first["recipe"], ""),
-        _accuracy([100 * one.summary["test"]["accuracy"] for one in runs]),
+        _measured([one.summary["test"] for one in runs]),
         _count(runs),
         f"{first['parameters']:,}",
         str(first["epochs"]),
@@ -148,6 +199,12 @@ def _line(runs: list[Result], beside: Path) -> tuple[str, ...]:
         first["device"],
         " ".join(links),
     )
+
+
+def _measured(tests: Sequence[Mapping[str, Any]]) -> str:
+    plain = _accuracy([100 * test["accuracy"] for test in tests])
+    augmented = [100 * test["accuracy_tta"] for test in tests if test.get("accuracy_tta") is not None]
+    return f"{plain}; with test-time augmentation {_accuracy(augmented)}" if augmented else plain
 
 
 def _accuracy(percents: list[float]) -> str:
@@ -165,11 +222,13 @@ def _count(runs: list[Result]) -> str:
 
 def _run_line(one: Result) -> str:
     summary, test = one.summary, one.summary["test"]
+    augmented = test.get("accuracy_tta")
     recipe = yaml.safe_load((one.folder / "recipe.yaml").read_text(encoding="utf-8"))
     cells = (
         f"`{summary['recipe']}`",
         str(summary["seed"]),
-        f"{100 * test['accuracy']:.2f} of {test['images']:,}",
+        f"{100 * test['accuracy']:.2f} of {test['images']:,}"
+        + ("" if augmented is None else f", {100 * augmented:.2f} with test-time augmentation"),
         f"{test['loss']:.4f}",
         duration(summary["train_seconds"]),
         f"{summary['device']}, {recipe['precision']}",

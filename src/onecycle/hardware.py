@@ -64,7 +64,8 @@ def device_name(device: torch.device) -> str:
     """The device as its maker calls it, and how much of it is used."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    number = torch.get_num_threads()
+    return f"{_processor()}, {number} thread{'' if number == 1 else 's'}"
 
 
 def synchronize(device: torch.device) -> None:

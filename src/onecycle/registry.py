@@ -53,6 +53,7 @@ ENTRIES: dict[str, dict[str, str]] = {
     "recipe": {
         "custom_resnet": "onecycle.recipes.custom_resnet:custom_resnet",
         "digits": "onecycle.recipes.digits:digits",
+        "fast90": "onecycle.recipes.fast90:fast90",
         "fast94": "onecycle.recipes.fast94:fast94",
         "eva6_s9_dropout": "onecycle.recipes.eva6_s9_dropout:eva6_s9_dropout",
         "eva6_s9_dropout_logged": "onecycle.recipes.eva6_s9_dropout:eva6_s9_dropout_logged",

@@ -1,0 +1,23 @@
+"""CIFAR-10 for the impatient."""
+
+from .fast94 import fast94
+from .schema import Component, Recipe
+
+
+def fast90() -> Recipe:
+    """CIFAR-10 to 90% with test-time augmentation in three minutes on two cores: fast94 in four epochs.
+
+    Two epochs on images of 20 pixels a side, one on 24 and one on 32, the last two on the hardest 60% and 50% of them;
+    small images are crops of 1.25 times their side, so that things are not as small in them. 0.051 PFLOP.
+
+    Chosen on 5,000 held-out training images, trained on the other 45,000, one run each: 90.28% with test-time
+    augmentation; 88.46% where the first epoch is on 16 pixels and the third on 20, 88.26% where the last is on 28.
+
+    onecycle train fast90
+    """
+    return fast94().evolve(
+        name="fast90",
+        data={"hardest": ((2, 0.6), (3, 0.5))},
+        augment={"resize": ((0, 20), (2, 24), (3, 32)), "resized_crop": 1.25, "brightness": 0.0, "contrast": 0.0},
+        schedule=Component(name="piecewise_linear", epochs=4, knots=((0, 0.2), (4, 0.0))),
+    )
