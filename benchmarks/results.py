@@ -163,7 +163,7 @@ def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _page() -> str:
-    every = "\n".join(_run_line(one) for one in kept())
+    every = "\n".join(run_line(one) for one in kept())
     return f"""# Results
 
 Written by `python benchmarks/results.py` from the files in [benchmarks/results](../benchmarks/results); do not edit.
@@ -220,7 +220,8 @@ def _count(runs: list[Result]) -> str:
     return f"one, seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)}, seeds {', '.join(seeds)}"
 
 
-def _run_line(one: Result) -> str:
+def run_line(one: Result) -> str:
+    """A kept run in the table of every run."""
     summary, test = one.summary, one.summary["test"]
     augmented = test.get("accuracy_tta")
     recipe = yaml.safe_load((one.folder / "recipe.yaml").read_text(encoding="utf-8"))

@@ -65,3 +65,25 @@ def test_seeds_become_one_line_with_an_interval(results: ModuleType) -> None:
     low, high = scipy.stats.t.interval(0.95, 3, loc=mean, scale=scipy.stats.sem(accuracies))
     assert f"{mean:.2f} (sd " in line and f", {low:.2f} to {high:.2f})" in line
     assert "4, seeds 0, 1, 2, 3" in line
+
+
+def test_accuracy_with_test_time_augmentation_stands_beside_the_other(results: ModuleType) -> None:
+    (one,) = [each for each in results.kept() if each.summary["recipe"] == "digits"]
+    tests = [{"accuracy": 0.925, "accuracy_tta": 0.9375, "images": 400, "loss": 0.5}, {**one.summary["test"]}]
+    augmented, plain = (results.Result(one.folder, {**one.summary, "test": test}) for test in tests)
+    assert "| 92.50; with test-time augmentation 93.75 |" in results.table([augmented], Path())
+    assert "augmentation" not in results.table([plain], Path())
+    assert "| 92.50 of 400, 93.75 with test-time augmentation |" in results.run_line(augmented)
+    assert "augmentation" not in results.run_line(plain)
+
+
+def test_sides_become_lines_with_their_intervals(results: ModuleType) -> None:
+    alone = {"side": "fast", "seeds": "0", "accuracy": "0.9", "accuracy_tta": "0.91234", "seconds": "1234.5"}
+    alone |= {"pflop": "0.0512", "hardware": "a machine"}
+    several = {**alone, "seeds": "0 1 2", "seconds_to_airbench94_muon": "0.5"}
+    for key, half in (("accuracy_tta", 0.001), ("seconds", 100.0), ("seconds_to_airbench94_muon", 0.02)):
+        several |= {f"{key}_low": str(float(several[key]) - half), f"{key}_high": str(float(several[key]) + half)}
+    several["accuracy_tta_sd"] = "0.0004"
+    one, more = results.fast_table([alone, several]).splitlines()[2:]
+    assert one == "| `fast` | 0 | 91.23 | 90.00 | 1,234 | 0.051 |  | a machine |"
+    assert "| 91.23 (sd 0.04, 91.13 to 91.33) | 90.00 | 1,234 (1,134 to 1,334) | 0.051 | 0.50 (0.48 to 0.52) |" in more

@@ -5,10 +5,13 @@ from .schema import Component, Recipe
 
 
 def fast90() -> Recipe:
-    """CIFAR-10 to 90% with test-time augmentation in three minutes on two cores: fast94 in four epochs.
+    """CIFAR-10 to 90% with test-time augmentation in minutes on two cores: fast94 in four epochs.
 
     Two epochs on images of 20 pixels a side, one on 24 and one on 32, the last two on the hardest 60% and 50% of them;
-    small images are crops of 1.25 times their side, so that things are not as small in them. 0.051 PFLOP.
+    small images are crops of 1.25 times their side, so that things are not as small in them. 0.052 PFLOP.
+
+    Measured: 90.61% on the test set with test-time augmentation, mean of seeds 0 to 4 (95% interval 90.23 to 90.98),
+    89.71% without; 199 s on two cores of an AMD EPYC.
 
     Chosen on 5,000 held-out training images, trained on the other 45,000, one run each: 90.28% with test-time
     augmentation; 88.46% where the first epoch is on 16 pixels and the third on 20, 88.26% where the last is on 28.

@@ -7,11 +7,15 @@ def fast94() -> Recipe:
     """CIFAR-10 in minutes on two cores: small images first, and later the hardest ones alone.
 
     The net of airbench94_muon behind fixed whitening, https://arxiv.org/abs/2404.00498, with Muon for its filters, and
-    the brightness and contrast of https://github.com/hiverge/cifar10-speedrun. What suits a processor rather than a GPU:
-    batches of 512, not 2,000; images of 20 pixels a side at first, of 32 in the last three epochs; and from the fourth
-    epoch on fewer and fewer of the images, those with the largest last loss. Test-time augmentation is airbench's,
-    mirrored and shifted by a pixel, for the quarter of the images that the net is least sure of. 0.199 PFLOP, where
-    airbench94_muon takes 0.284.
+    brightness and contrast within the limits of https://github.com/hiverge/cifar10-speedrun. What suits a processor
+    rather than a GPU: batches of 512, not 2,000; images of 20 pixels a side at first, of 32 in the last three epochs;
+    and from the fourth epoch on fewer and fewer of the images, those with the largest last loss. Test-time augmentation
+    is airbench's, mirrored and shifted by a pixel, for the quarter of the images that the net is least sure of. 0.196
+    PFLOP, where airbench94_muon takes 0.284.
+
+    Its aim is 94%, the mean over seeds. Measured: 93.85% on the test set with test-time augmentation, 92.65% without,
+    one run, seed 0; 653 s on two cores of an AMD EPYC. On 5,000 held-out training images, trained on the other 45,000:
+    93.82%, where airbench94_muon has 93.40%, one run each.
 
     onecycle train fast94
     """
