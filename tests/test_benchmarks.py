@@ -54,7 +54,7 @@ def throughput(*arguments: str | Path, **variables: str) -> subprocess.Completed
 
 
 def rows_in(folder: Path) -> dict[str, dict[str, str]]:
-    [path] = folder.glob("throughput_*-threads.csv")
+    [path] = folder.glob("throughput_*-1-thread.csv")
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         assert reader.fieldnames == COLUMNS
@@ -73,7 +73,7 @@ def test_all_rows_are_measured(tmp_path):
         numbers = [float(row[column]) for column in ("min", "value", "max")]
         assert all(math.isfinite(number) and number > 0 for number in numbers), row
         assert numbers == sorted(numbers), row
-    [path] = tmp_path.glob("throughput_*-threads.json")
+    [path] = tmp_path.glob("throughput_*-1-thread.json")
     record = json.loads(path.read_text())
     assert record["environment"]["threads"] == 1
     samples = record["samples"]

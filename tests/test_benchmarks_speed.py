@@ -454,7 +454,7 @@ def test_fast_trains_ours_beside_the_peer(folder, tmp_path, monkeypatch, no_cifa
 
     run("fast", monkeypatch, *words, "--airbench", folder)
 
-    rows = {(row["side"], row["seed"]): row for row in table(next((tmp_path / "out").glob("fast_*threads.csv")))}
+    rows = {(row["side"], row["seed"]): row for row in table(next((tmp_path / "out").glob("fast_*-1-thread.csv")))}
     assert set(rows) == {(side, seed) for side in ("fast_tiny", "airbench94_muon") for seed in "01"}
     made = onecycle.load(tmp_path / "runs" / "test" / "fast_tiny_s1")
     row = rows["fast_tiny", "1"]
@@ -488,7 +488,7 @@ def test_fast_goes_on_and_leaves_the_test_set_alone(tmp_path, monkeypatch, no_ci
 
     made = onecycle.load(runs / "held_out" / "fast_tiny_s0")
     assert (made.path / "model.safetensors").stat().st_mtime_ns > kept
-    rows = table(next(out.glob("fast_held_out_*threads.csv")))
+    rows = table(next(out.glob("fast_held_out_*-1-thread.csv")))
     assert [(row["seed"], row["resumed"]) for row in rows] == [("0", "1"), ("1", "0")]
     held_out, _ = onecycle.data.stratified_split(small.dataset().train.labels, 40, seed=0)
     assert made.predictions()["labels"].tolist() == small.dataset().train.labels[held_out].tolist()
@@ -530,7 +530,7 @@ def test_a_profile_adds_up(tmp_path, monkeypatch, no_cifar, small_products, caps
         tmp_path,
     )
 
-    rows = table(next(tmp_path.glob("profile_*threads.csv")))
+    rows = table(next(tmp_path.glob("profile_*-1-thread.csv")))
     flops = script("measuring.flops", monkeypatch)
     recipe = onecycle.recipe(tmp_path / "fast_tiny.yaml")
     for side in (16, 32):
@@ -612,7 +612,7 @@ def test_the_script_for_a_gpu_runs_on_a_cpu(folder, tmp_path, monkeypatch, capsy
 
     run("gpu", monkeypatch, *words)
 
-    rows = table(next(out.glob("gpu_*threads.csv")))
+    rows = table(next(out.glob("gpu_*-1-thread.csv")))
     assert {(row["side"], row["seed"]) for row in rows} == {
         (side, seed) for side in ("fast_tiny", "slower", "airbench94_muon") for seed in "01"
     }
@@ -629,7 +629,7 @@ def test_the_script_for_a_gpu_ends_in_time_and_goes_on(tmp_path, monkeypatch, ca
 
     run("gpu", monkeypatch, *words)
 
-    assert len(table(next((tmp_path / "out").glob("gpu_*threads.csv")))) == 2
+    assert len(table(next((tmp_path / "out").glob("gpu_*-1-thread.csv")))) == 2
 
 
 def test_a_training_that_is_late_is_saved(tmp_path, monkeypatch):
