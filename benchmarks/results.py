@@ -130,7 +130,10 @@ def table(results: Sequence[Result], beside: Path) -> str:
 
 
 def fast_table(sides: Sequence[Mapping[str, str]]) -> str:
-    """A Markdown table of trainings over seeds beside others, from the lines of benchmarks/fast.py's summaries."""
+    """A Markdown table of trainings over seeds beside others, from the lines of benchmarks/fast.py's summaries.
+
+    A column that has nothing in any line is left out.
+    """
     lines = [
         (
             f"`{side['side']}`",
@@ -144,7 +147,9 @@ def fast_table(sides: Sequence[Mapping[str, str]]) -> str:
         )
         for side in sides
     ]
-    return _markdown(FAST_HEADER, lines)
+    told = [place for place in range(len(FAST_HEADER)) if any(line[place] for line in lines)]
+    header, *shown = [[line[place] for place in told] for line in (FAST_HEADER, *lines)]
+    return _markdown(header, shown)
 
 
 def _spread(line: Mapping[str, str], key: str, factor: float, form: str) -> str:

@@ -79,40 +79,23 @@ def rounded_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
     count=st.integers(1, 9),
     height=st.integers(2, 12),
     width=st.integers(2, 12),
+    side=st.none() | st.integers(1, 12),
     padding=st.integers(0, 6),
     mode=st.sampled_from(["zeros", "reflect"]),
     seed=st.integers(0, 99),
 )
 def test_random_crop_equals_the_reference(
-    count: int, height: int, width: int, padding: int, mode: Mode, seed: int
+    count: int, height: int, width: int, side: int | None, padding: int, mode: Mode, seed: int
 ) -> None:
+    side = side and min(side, height, width)
     if mode == "reflect":
         padding = min(padding, height - 1, width - 1)
     images = random_images(count, height, width, seed)
-    corners = np.random.default_rng(seed).integers(0, 2 * padding + 1, (count, 2))
-    found = random_crop(torch.from_numpy(images.copy()), torch.from_numpy(corners), padding, mode)
-    expected = np.stack([reference_crop(*each, padding, mode) for each in zip(images, corners, strict=True)])
-    assert found.dtype == torch.uint8
-    np.testing.assert_array_equal(found.numpy(), expected)
-
-
-@few
-@given(
-    count=st.integers(1, 9),
-    size=st.integers(2, 12),
-    side=st.integers(1, 12),
-    padding=st.integers(0, 6),
-    mode=st.sampled_from(["zeros", "reflect"]),
-    seed=st.integers(0, 99),
-)
-def test_a_crop_may_be_smaller_than_the_image(
-    count: int, size: int, side: int, padding: int, mode: Mode, seed: int
-) -> None:
-    side, padding = min(side, size), min(padding, size - 1)
-    images = random_images(count, size, size, seed)
-    corners = np.random.default_rng(seed).integers(0, size + 2 * padding - side + 1, (count, 2))
+    corners_end = [size + 2 * padding - (side or size) + 1 for size in (height, width)]
+    corners = np.random.default_rng(seed).integers(0, corners_end, (count, 2))
     found = random_crop(torch.from_numpy(images.copy()), torch.from_numpy(corners), padding, mode, side)
     expected = np.stack([reference_crop(*each, padding, mode, side) for each in zip(images, corners, strict=True)])
+    assert found.dtype == torch.uint8
     np.testing.assert_array_equal(found.numpy(), expected)
 
 

@@ -84,6 +84,7 @@ def test_sides_become_lines_with_their_intervals(results: ModuleType) -> None:
     for key, half in (("accuracy_tta", 0.001), ("seconds", 100.0), ("seconds_to_airbench94_muon", 0.02)):
         several |= {f"{key}_low": str(float(several[key]) - half), f"{key}_high": str(float(several[key]) + half)}
     several["accuracy_tta_sd"] = "0.0004"
+    assert "airbench94_muon's" not in results.fast_table([alone])
     one, more = results.fast_table([alone, several]).splitlines()[2:]
     assert one == "| `fast` | 0 | 91.23 | 90.00 | 1,234 | 0.051 |  | a machine |"
     assert "| 91.23 (sd 0.04, 91.13 to 91.33) | 90.00 | 1,234 (1,134 to 1,334) | 0.051 | 0.50 (0.48 to 0.52) |" in more
