@@ -111,7 +111,7 @@ class Muon(Optimizer):
 
 
 def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
-    """Matrices [..., m, n] with their singular values brought near 1 by Newton-Schulz steps of a quintic.
+    """Matrices [..., m, n] with their singular values brought near 1 by Newton-Schulz steps, 1 or more, of a quintic.
 
     All steps are taken on the m x m products of the rows, and their outcome is multiplied with the matrices once: less
     arithmetic than to multiply in each step, and less rounding, as the small products keep the matrices' own precision.
