@@ -69,6 +69,21 @@ def test_where_all_epochs_are_whole_a_step_is_itself(epochs: int, whole: int) ->
     assert found == list(range(epochs * whole + 5)) and {type(one) for one in found} == {int}
 
 
+@settings(max_examples=100, deadline=None)
+@given(drawn=lengths_and_whole(), data=st.data())
+def test_the_share_that_is_done_is_that_of_a_slow_sum_over_steps(
+    drawn: tuple[list[int], int], data: st.DataObject
+) -> None:
+    lengths, whole = drawn
+    costs = data.draw(st.lists(st.integers(1, 1024), min_size=len(lengths), max_size=len(lengths)))
+    epochs = Epochs(lengths, whole, costs)
+    each = [cost for length, cost in zip(lengths, costs, strict=True) for _ in range(length)]
+    found = [epochs.share(steps) for steps in range(len(each) + 1)]
+    assert found == pytest.approx([sum(each[:steps]) / sum(each) for steps in range(len(each) + 1)], rel=1e-12)
+    alike = Epochs(lengths, whole)
+    assert alike.share(len(each) // 2) == pytest.approx(len(each) // 2 / len(each), rel=1e-12)
+
+
 SCHEDULES: dict[str, Schedule] = {
     "linear": one_cycle(10, epochs=6, peak_epoch=2, lr_min=0.1, lr_max=1.0, lr_final=0.01),
     "cosine": one_cycle(10, epochs=6, peak_epoch=2.5, lr_min=0.1, lr_max=1.0, lr_final=0.01, shape="cosine"),

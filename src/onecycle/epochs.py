@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,16 @@ def in_force(pairs: Sequence[tuple[int, Value]], epoch: int, before: Value) -> V
 
 
 class Epochs:
-    """The steps of each epoch of a training. Epochs and steps are counted from 0; `whole` steps go over all images."""
+    """The steps of each epoch of a training. Epochs and steps are counted from 0; `whole` steps go over all images.
 
-    def __init__(self, steps: Sequence[int], whole: int) -> None:
+    `costs` holds what a step of each epoch takes, in a unit of one's own; all take the same where it is left out.
+    """
+
+    def __init__(self, steps: Sequence[int], whole: int, costs: Sequence[float] | None = None) -> None:
         self._lengths, self._whole = steps, whole
         self._starts = [0, *accumulate(steps)]
+        self._costs: Sequence[float] = [1.0] * len(steps) if costs is None else costs
+        self._spent: list[float] = [0.0, *accumulate(map(operator.mul, steps, self._costs))]
 
     @property
     def steps(self) -> int:
@@ -38,11 +44,19 @@ class Epochs:
 
         A shorter epoch runs from the first to the last step of a whole one, so that rates meet their ends all the same.
         """
-        epoch = min(bisect_right(self._starts, step), len(self._lengths)) - 1
+        epoch = self._epoch(step)
         within, length = step - self._starts[epoch], self._lengths[epoch]
         if length == self._whole or length == 1:
             return epoch * self._whole + within
         return epoch * self._whole + within * (self._whole - 1) / (length - 1)
+
+    def share(self, steps: int) -> float:
+        """What the first so many steps take, as a share of what the whole training does."""
+        epoch = self._epoch(steps)
+        return (self._spent[epoch] + (steps - self._starts[epoch]) * self._costs[epoch]) / self._spent[-1]
+
+    def _epoch(self, step: int) -> int:
+        return min(bisect_right(self._starts, step), len(self._lengths)) - 1
 
 
 def positions(steps: Sequence[Mapping[str, float]], whole: int) -> list[float]:

@@ -99,7 +99,10 @@ class _Training:
         self.observer, self.requests = observer, world.requests(stop)
         self.batches = build_loader(recipe, sets.train, self.device, train=True, part=world.part)
         self.class_weights = class_weights(recipe, sets.train, self.device)
-        self.epochs = Epochs([self.batches.steps(epoch) for epoch in range(recipe.epochs)], len(self.batches))
+        epochs = range(recipe.epochs)
+        # A step takes as long as its images have pixels: small images first must not promise an early end.
+        pixels = [self.batches.side(epoch) ** 2 for epoch in epochs]
+        self.epochs = Epochs([self.batches.steps(epoch) for epoch in epochs], len(self.batches), pixels)
         self.schedule = build_schedule(recipe, len(self.batches))
         net = world.with_shared_norms(net) if recipe.distributed.sync_batchnorm else net
         self.state = TrainingState.new(recipe, net, self.schedule, self.device)
@@ -110,6 +113,7 @@ class _Training:
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
         self.whole = self.ended = False  # whether the state is one that a training can go on from; all is written
         self.started = self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
+        self.began, self.done_before = self.started, 0.0  # when this process began its first epoch, and what was done
 
     def restore(self, resumed_on: Mapping[str, Any]) -> None:
         """Go on from the newest checkpoint, or from the start where the training ended before the first."""
@@ -135,6 +139,7 @@ class _Training:
             initialize(self.state.net, build_loader(self.recipe, self.sets.train, self.device, train=False))
             self.world.copy_from_first(self.state.net.state_dict().values())
             self.tick()
+        self.began, self.done_before = time.perf_counter(), self.epochs.share(self.state.step)
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
             self.check_finite()  # before figures of broken weights are written down
@@ -317,8 +322,11 @@ class _Training:
         self.ended = True
 
     def seconds_left(self) -> float:
-        """At the pace so far, evaluation included."""
-        return (time.perf_counter() - self.started) * (self.epochs.steps / max(self.state.step, 1) - 1)
+        """At the pace since this process began, evaluation included: what was done before may be another machine's."""
+        done = self.epochs.share(self.state.step)
+        here = done - self.done_before
+        since = self.began if here else self.started
+        return (time.perf_counter() - since) * (1 - done) / (here or done)
 
     def failed(self, what: str, step: int | None = None) -> TrainingFailed:
         """The error for what was found at a step, the last one that was taken unless another is named."""

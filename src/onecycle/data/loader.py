@@ -177,6 +177,11 @@ class Loader:
         """How many images the batches of that epoch hold."""
         return self.steps(epoch) * self.batch_size if self._drop_last else self.chosen(epoch)
 
+    def side(self, epoch: int) -> int:
+        """Pixels a side of the images of that epoch."""
+        full = self._pixels.image_size
+        return full if self._augmentation is None else self._augmentation.side(epoch, full)
+
     def _batches(self, images: int) -> int:
         whole, rest = divmod(images, self.batch_size)
         return whole + (1 if rest and not self._drop_last else 0)
@@ -216,8 +221,7 @@ class Loader:
         """
         plan = self.plan(epoch)
         assert self._augmentation is not None
-        full = self._pixels.image_size
-        sides = self._augmentation.crop(epoch, full), self._augmentation.side(epoch, full)
+        sides = self._augmentation.crop(epoch, self._pixels.image_size), self.side(epoch)
         order = as_tensor(plan.order).to(self._device)
         choices = [
             as_tensor(choice).to(self._device)
