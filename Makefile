@@ -41,6 +41,7 @@ torture: .venv/.installed-dev
 
 bench: .venv/.installed-bench
 	NO_ALBUMENTATIONS_UPDATE=1 $(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/step_by_step.py custom_resnet fast94
 	$(BIN)/python benchmarks/step_profile.py custom_resnet fast94
 	$(BIN)/python benchmarks/scaling.py custom_resnet fast94
 

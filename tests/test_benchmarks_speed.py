@@ -1,5 +1,6 @@
 """The benchmarks of speed: peers, turns, profile, growth. What they measure here is tiny, and means nothing."""
 
+import contextlib
 import csv
 import importlib
 import json
@@ -21,6 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import onecycle
+from onecycle.recipes import Component
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CPU = torch.device("cpu")
@@ -127,7 +129,16 @@ def _modules_forgotten(monkeypatch: pytest.MonkeyPatch) -> Any:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in {"measuring", "fast", "gpu", "airbench", "scaling", "step_profile", "airbench94_muon"}:
+        if name.split(".")[0] in {
+            "measuring",
+            "fast",
+            "gpu",
+            "airbench",
+            "scaling",
+            "step_profile",
+            "step_by_step",
+            "airbench94_muon",
+        }:
             del sys.modules[name]
 
 
@@ -575,6 +586,49 @@ ENGINE = "autograd::engine::evaluate_function: ConvolutionBackward0"
 )
 def test_operations_are_grouped_by_what_they_are_for(names, group, monkeypatch):
     assert script("measuring.operations", monkeypatch)._group(list(names)) == group
+
+
+def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, small_products):
+    kept: list[int] = []
+    steps = script("measuring.steps", monkeypatch)
+    monkeypatch.setattr(steps, "reused_memory", lambda device: contextlib.nullcontext(kept.append(1)))
+    usual = onecycle.recipe(tiny(tmp_path)).evolve(name="usual", optimizer=Component(name="adam"), precision="bf16")
+    (tmp_path / "usual.yaml").write_text(usual.to_yaml())
+    small_steps = ("--rounds", "2", "--steps", "1", "--batch", "8", "--device", "cpu", "--out", tmp_path)
+    run("step_by_step", monkeypatch, tmp_path / "usual.yaml", tiny(tmp_path), *small_steps)
+
+    rows = table(next(tmp_path.glob("step_by_step_*-1-thread.csv")))
+    names = ["float32, channels first", "channels last", "bf16", "one update", "memory kept"]
+    of_muon = [row["way"] for row in rows if row["recipe"] == "fast_tiny"]
+    assert [row["way"] for row in rows if row["recipe"] == "usual"] == names
+    assert of_muon[0] == names[0] and of_muon[-1] == names[-1] and "one update" not in of_muon
+    assert len(kept) == 2 * 2, "the memory is kept in the last way alone, in each round of each recipe"
+    assert rows[0]["faster"] == "" and all(float(row["faster"]) > 0 for row in rows[1:] if row["way"] != names[0])
+    for row in rows:
+        assert float(row["images_per_second"]) == pytest.approx(1000 * 8 / float(row["ms"]), rel=1e-3)
+        share = float(row["gflops"]) / float(row["matrix_gflops"])
+        assert float(row["share_of_matrix"]) == pytest.approx(share, rel=1e-3)
+
+
+def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, small_products):
+    ways = script("measuring.ways", monkeypatch)
+    recipe = onecycle.recipe(tiny(tmp_path)).evolve(optimizer=Component(name="adam"), precision="fp32")
+    found = {}
+    for way in ways.ways("fp32", one_update=True):
+        made = ways.WaySteps(recipe, small.images(60), CPU, way)
+        batch = next(made.batches())
+        losses = []
+        for _ in range(3):
+            losses.append(made.loss(made.forward(batch), batch).item())
+            made.step(batch)
+        found[way.name] = losses
+        layout = torch.channels_last if way.channels_last else torch.contiguous_format
+        weight = next(p for p in made.state.net.parameters() if p.ndim == 4 and p.shape[1] > 3)
+        assert batch.images_nchw.is_contiguous(memory_format=layout) and weight.is_contiguous(memory_format=layout)
+        assert [group["fused"] for group in made.state.optimizer.param_groups] == [way.one_update]
+    assert list(found) == ["float32, channels first", "channels last", "one update", "memory kept"]
+    for losses in found.values():
+        assert losses == pytest.approx(found["memory kept"], rel=1e-4)
 
 
 def test_growth_is_measured_and_drawn(tmp_path, monkeypatch, no_cifar, small_products):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -77,10 +78,10 @@ class Steps:
         self.backward(self.loss(self.forward(batch), batch))
         self.update()
 
-    def seconds(self, times: int, warmup: int) -> list[float]:
-        """Of each of so many steps after the warm-up, augmentation included."""
+    def seconds(self, times: int, warmup: int, *, keep_memory: bool = True) -> list[float]:
+        """Of each of so many steps after the warm-up, augmentation included; with its memory kept, as in a training."""
         found = []
-        with reused_memory(self.device):
+        with reused_memory(self.device) if keep_memory else contextlib.nullcontext():
             batches = self.batches()
             for _ in range(warmup + times):
                 begin = time.perf_counter()
