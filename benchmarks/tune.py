@@ -6,14 +6,15 @@ What each candidate changes is in measuring/candidates.py. The held-out images s
 here looks at: where these runs say "test", they mean them. Candidates that are done are not run again, one that was
 interrupted goes on.
 
-The table goes to benchmarks/results/RECIPE_tuning_HARDWARE.csv and holds the held-out figures alone. Candidates that
-are not in the table have not been run yet.
+The table goes to benchmarks/results/RECIPE_tuning_HARDWARE.csv and holds the held-out figures alone. A line of it whose
+run is in another folder stays as long as its changes are still the candidate's. Candidates that are not in the table
+have not been run yet.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from measuring.hardware import hardware_slug
 from measuring.held_out import held_out_data
 
 import onecycle
-from onecycle.files import write_csv
+from onecycle.files import read_csv, write_csv
 from onecycle.hardware import resolve_device
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,7 +64,7 @@ def tune(recipe: str, runs: Path, names: Collection[str]) -> None:
             continue
         if not is_done(runs / name):
             train(recipe, runs / name, {**TUNINGS[recipe].base, **changes})
-        write_csv(path, rows(recipe, runs), COLUMNS)
+        write_csv(path, rows(recipe, runs, read_csv(path)), COLUMNS)
 
 
 def train(recipe: str, folder: Path, changes: Changes) -> None:
@@ -79,10 +80,17 @@ def is_done(folder: Path) -> bool:
     return folder.exists() and onecycle.load(folder).finished
 
 
-def rows(recipe: str, runs: Path) -> list[dict[str, Any]]:
-    """The table of all candidates that are done, in their order."""
+def rows(recipe: str, runs: Path, kept: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The table of all candidates that are done, in their order; those of `kept` whose runs are not here stay in it."""
+    lines = {(line["candidate"], line["changes"]): line for line in kept}
     candidates = TUNINGS[recipe].candidates.items()
-    return [row(name, changes, onecycle.load(runs / name)) for name, changes in candidates if is_done(runs / name)]
+    lines |= {
+        (name, str(changes)): row(name, changes, onecycle.load(runs / name))
+        for name, changes in candidates
+        if is_done(runs / name)
+    }
+    order = [(name, str(changes)) for name, changes in candidates]
+    return [lines[key] for key in order if key in lines]
 
 
 def row(name: str, changes: Changes, run: onecycle.Run) -> dict[str, Any]:

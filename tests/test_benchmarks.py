@@ -207,6 +207,18 @@ def test_tuning_reads_what_is_done_and_goes_on_with_what_is_not(tuning, tmp_path
     assert float(table["wd0.2"]["held_out_loss"]) == round(earlier.metrics()[-1]["val_loss"], 4)
 
 
+def test_a_line_of_tuning_whose_run_is_elsewhere_stays_while_it_is_of_these_changes(tuning, tmp_path, monkeypatch):
+    tuned(tuning, tmp_path / "elsewhere", "wd0.2", "zeros", monkeypatch=monkeypatch)
+    candidates = sys.modules["measuring.candidates"].TUNINGS["custom_resnet"].candidates
+    monkeypatch.setitem(candidates, "zeros", {"augment.padding": "zeros"})
+
+    table = tuned(tuning, tmp_path / "here", "base", monkeypatch=monkeypatch)
+
+    assert list(table) == ["base", "wd0.2"]
+    elsewhere = onecycle.load(tmp_path / "elsewhere" / "wd0.2")
+    assert float(table["wd0.2"]["train_seconds"]) == elsewhere.summary["train_seconds"]
+
+
 def test_tuning_knows_its_candidates(tuning, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         tuned(tuning, tmp_path, "wd0.2", "nonsense", monkeypatch=monkeypatch)

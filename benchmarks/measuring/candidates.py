@@ -49,6 +49,8 @@ TUNINGS = {
             "lr1e-2": {"optimizer.weight_decay": 0.1, "schedule.lr_max": 1e-2, "schedule.lr_min": 1e-5},
             "smoothing0.2": {"optimizer.weight_decay": 0.2, "loss.label_smoothing": 0.2},
             "bn_momentum": {"optimizer.weight_decay": 0.2, "model.norm_momentum": 0.4},
+            # What the range test chose for the recipe: docs/lr-range.md.
+            "lr_found": {"optimizer.weight_decay": 0.2, "schedule.lr_max": 0.0024, "schedule.lr_min": 1.2e-5},
             "zeros": {"optimizer.weight_decay": 0.2, "augment.padding": "zeros", "augment.flip": "random"},
         },
     ),
