@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,6 +14,19 @@ torch.set_num_threads(1)
 @pytest.fixture
 def drawn() -> None:
     """Asked for by tests of runs whose pictures and report matter; see `_draw_where_asked`."""
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """torch.compile traces and does no more, as it takes its time; the options of each call."""
+    original, calls = torch.compile, []
+
+    def compile_by_tracing(forward: Any, *, mode: str, dynamic: bool) -> Any:
+        calls.append({"mode": mode, "dynamic": dynamic})
+        return original(forward, backend="eager", dynamic=dynamic)
+
+    monkeypatch.setattr(torch, "compile", compile_by_tracing)
+    return calls
 
 
 @pytest.fixture(autouse=True)

@@ -125,6 +125,7 @@ def main(folder: Path) -> None:
         "net": lambda: onecycle.train(wanted(), model=nn.Sequential(nn.Flatten(), nn.Linear(3072, 4 + rank))),
         "batch": lambda: train(folder / "refused", **{"data.batch_size": 1}),
         "norms": lambda: train(folder / "refused", **{"distributed.sync_batchnorm": True}),
+        "compiled": lambda: train(folder / "refused", compile="default"),
         "folder": lambda: train(folder / "unequal", **CASES["unequal"]),
     }
     lines = {}

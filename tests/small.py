@@ -14,7 +14,7 @@ from torch import nn
 
 from onecycle import Dataset, ImageSet, Observer, Progress, Recipe, Run, recipe
 
-TIMES = {"train_seconds", "images_per_second", "elapsed_s", "wall_seconds", "tta_seconds"}
+TIMES = {"compile_seconds", "train_seconds", "images_per_second", "elapsed_s", "wall_seconds", "tta_seconds"}
 
 
 class StopAt(Observer):

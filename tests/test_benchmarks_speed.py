@@ -588,7 +588,7 @@ def test_operations_are_grouped_by_what_they_are_for(names, group, monkeypatch):
     assert script("measuring.operations", monkeypatch)._group(list(names)) == group
 
 
-def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, small_products):
+def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, small_products, traced):
     kept: list[int] = []
     steps = script("measuring.steps", monkeypatch)
     monkeypatch.setattr(steps, "reused_memory", lambda device: contextlib.nullcontext(kept.append(1)))
@@ -598,11 +598,12 @@ def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, 
     run("step_by_step", monkeypatch, tmp_path / "usual.yaml", tiny(tmp_path), *small_steps)
 
     rows = table(next(tmp_path.glob("step_by_step_*-1-thread.csv")))
-    names = ["float32, channels first", "channels last", "bf16", "one update", "memory kept"]
+    names = ["float32, channels first", "channels last", "bf16", "one update", "memory kept", "compiled"]
     of_muon = [row["way"] for row in rows if row["recipe"] == "fast_tiny"]
     assert [row["way"] for row in rows if row["recipe"] == "usual"] == names
     assert of_muon[0] == names[0] and of_muon[-1] == names[-1] and "one update" not in of_muon
-    assert len(kept) == 2 * 2, "the memory is kept in the last way alone, in each round of each recipe"
+    assert len(kept) == 2 * 2 * 2, "the memory is kept in the last two ways alone, in each round of each recipe"
+    assert len(traced) == 2, "compiled once for all rounds"
     assert rows[0]["faster"] == "" and all(float(row["faster"]) > 0 for row in rows[1:] if row["way"] != names[0])
     for row in rows:
         assert float(row["images_per_second"]) == pytest.approx(1000 * 8 / float(row["ms"]), rel=1e-3)
@@ -610,7 +611,7 @@ def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, 
         assert float(row["share_of_matrix"]) == pytest.approx(share, rel=1e-3)
 
 
-def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, small_products):
+def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
     ways = script("measuring.ways", monkeypatch)
     recipe = onecycle.recipe(tiny(tmp_path)).evolve(optimizer=Component(name="adam"), precision="fp32")
     found = {}
@@ -626,7 +627,7 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, small_produc
         weight = next(p for p in made.state.net.parameters() if p.ndim == 4 and p.shape[1] > 3)
         assert batch.images_nchw.is_contiguous(memory_format=layout) and weight.is_contiguous(memory_format=layout)
         assert [group["fused"] for group in made.state.optimizer.param_groups] == [way.one_update]
-    assert list(found) == ["float32, channels first", "channels last", "one update", "memory kept"]
+    assert list(found) == ["float32, channels first", "channels last", "one update", "memory kept", "compiled"]
     for losses in found.values():
         assert losses == pytest.approx(found["memory kept"], rel=1e-4)
 
@@ -649,7 +650,7 @@ def test_growth_is_measured_and_drawn(tmp_path, monkeypatch, no_cifar, small_pro
     assert len(axes) == 8
 
 
-def test_the_script_for_a_gpu_runs_on_a_cpu(folder, tmp_path, monkeypatch, capsys):
+def test_the_script_for_a_gpu_runs_on_a_cpu(folder, tmp_path, monkeypatch, capsys, traced):
     out, runs = tmp_path / "out", tmp_path / "runs"
     monkeypatch.setenv("OUT", str(out))
     words = (
@@ -662,9 +663,21 @@ def test_the_script_for_a_gpu_runs_on_a_cpu(folder, tmp_path, monkeypatch, capsy
         runs,
         "--airbench",
         folder,
+        "--modes",
+        "default",
+        "reduce-overhead",
     )
 
     run("gpu", monkeypatch, *words)
+
+    modes = table(next(out.glob("gpu_*_modes.csv")))
+    assert [(row["recipe"], row["compile"], row["side"], row["epochs"]) for row in modes] == [
+        ("fast_tiny", "default", "16", "1"),
+        ("fast_tiny", "default", "32", "1"),
+    ]
+    made = onecycle.load(runs / "fast_tiny_s1")
+    assert made.recipe.compile == "default" and made.summary["compile_seconds"] > 0
+    assert onecycle.load(runs / "slower_s0").recipe.compile == "none"
 
     rows = table(next(out.glob("gpu_*-1-thread.csv")))
     assert {(row["side"], row["seed"]) for row in rows} == {
@@ -673,7 +686,23 @@ def test_the_script_for_a_gpu_runs_on_a_cpu(folder, tmp_path, monkeypatch, capsy
     record = json.loads(next(out.glob("gpu_*.json")).read_text())
     assert set(record["matrix_gflops"]) == {"fp32", "bf16"}
     assert record["quick"]
-    assert "Not all of it" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Not all of it" not in said
+    assert "fast_tiny: compile reduce-overhead records CUDA graphs, which cpu has not" in said
+
+
+def test_the_fastest_mode_is_that_of_the_whole_plan(monkeypatch):
+    fastest = script("measuring.modes", monkeypatch).fastest
+    times = {"none": {16: 5.0, 32: 20.0}, "default": {16: 1.0, 32: 21.0}, "max-autotune": {16: 0.1}}
+    epochs = {16: 1, 32: 3}
+    rows = [
+        {"compile": mode, "side": side, "epochs": epochs[side], "ms": ms}
+        for mode, own in times.items()
+        for side, ms in own.items()
+    ]
+    assert fastest(rows) == "default"  # 64 against 65; the third did not work on both sides
+    epochs[16] = 0
+    assert fastest([row | {"epochs": epochs[row["side"]]} for row in rows]) == "none"
 
 
 def test_the_script_for_a_gpu_ends_in_time_and_goes_on(tmp_path, monkeypatch, capsys):

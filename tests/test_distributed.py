@@ -147,6 +147,7 @@ def test_what_cannot_work_is_refused_by_all_alike(folder: Path) -> None:
     assert first["net"] == second["net"] and "in the net" in first["net"]
     assert first["batch"] == second["batch"] and "2 processes are more than a batch has images" in first["batch"]
     assert first["norms"] == second["norms"] and "needs CUDA" in first["norms"]
+    assert first["compiled"] == second["compiled"] and "compile default is for a training in one" in first["compiled"]
     assert "exists" in first["folder"] and first["folder"] == second["folder"]
     assert not (folder / "refused").exists()
 

@@ -50,7 +50,7 @@ def step_flop(recipe: onecycle.Recipe, images: ImageSet, side: int) -> StepFlop:
     """Counted on a real step of the recipe with images of that side, on the CPU."""
     cpu = torch.device("cpu")
     precision = "fp32" if recipe.precision == "fp16" else resolve_precision(recipe.precision, cpu)
-    few = recipe.evolve(precision=precision, data={"batch_size": _COUNTED_IMAGES, "train_limit": None})
+    few = recipe.evolve(precision=precision, compile="none", data={"batch_size": _COUNTED_IMAGES, "train_limit": None})
     steps = Steps(few, images.subset(np.arange(_COUNTED_IMAGES)), cpu, side=side)
     batch = next(steps.batches())
     with FlopCounterMode(display=False) as counter:

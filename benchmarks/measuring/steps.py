@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import onecycle
 from onecycle import optim
+from onecycle.compiling import CompiledNet
 from onecycle.data import Batch, ImageSet
 from onecycle.hardware import autocast, reused_memory, synchronize
 from onecycle.preparation import Sets, build_loader, build_net, build_schedule, initialize, resolve
@@ -39,6 +40,14 @@ class Steps:
         self.state = TrainingState.new(self.recipe, build_net(self.recipe, len(images.classes)), self._schedule, device)
         initialize(self.state.net, build_loader(self.recipe, images, device, train=False))
         self.state.net.train()
+        self._net: Callable[[Tensor], Tensor] = self.state.net
+        self.compile_seconds = 0.0
+        if recipe.compile != "none":
+            self._net = compiled = CompiledNet(self.state.net, recipe.compile)
+            begin = time.perf_counter()
+            compiled.warm_up(self.loader.blanks([0]), self.recipe.precision)
+            synchronize(device)
+            self.compile_seconds = time.perf_counter() - begin
 
     def batches(self) -> Iterator[Batch]:
         """Augmented batches without end: the first epoch again and again, its plan drawn each time."""
@@ -47,8 +56,7 @@ class Steps:
     def forward(self, batch: Batch) -> Tensor:
         """The logits [b, classes] in the recipe's precision."""
         with autocast(self.recipe.precision, self.device):
-            logits_nk: Tensor = self.state.net(batch.images_nchw)
-        return logits_nk
+            return self._net(batch.images_nchw)
 
     def loss(self, logits_nk: Tensor, batch: Batch) -> Tensor:
         """The mean loss, and the batch in the epoch's sums."""

@@ -33,16 +33,18 @@ class Way:
     precision: str = "fp32"
     one_update: bool = False
     keep_memory: bool = False
+    compile: str = "none"
 
 
 def ways(precision: str, *, one_update: bool) -> list[Way]:
-    """From the usual way to the loop's; `one_update` where the optimiser can update all weights at once."""
+    """From the usual way to the loop's, and that compiled; `one_update` where the optimiser can update all at once."""
     found = [Way("float32, channels first")]
     more: dict[str, dict[str, Any]] = {
         "channels last": {"channels_last": True},
         precision: {"precision": precision},
         "one update": {"one_update": True},
         "memory kept": {"keep_memory": True},
+        "compiled": {"compile": "default"},
     }
     for name, change in more.items():
         if replace(found[-1], **change) != found[-1] and (one_update or name != "one update"):
@@ -54,8 +56,8 @@ class WaySteps(Steps):
     """Steps of a recipe, computed in one of the ways."""
 
     def __init__(self, recipe: onecycle.Recipe, images: ImageSet, device: torch.device, way: Way) -> None:
-        super().__init__(recipe.evolve(precision=way.precision), images, device)
         self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
+        super().__init__(recipe.evolve(precision=way.precision, compile=way.compile), images, device)
         self.state.net.to(memory_format=self._layout)  # type: ignore[call-overload]
         if not way.one_update:
             for group in self.state.optimizer.param_groups:
@@ -74,14 +76,14 @@ def compared(
     precision = resolve_precision(recipe.precision, device)
     optimizer = Steps(recipe, images, device).state.optimizer
     sides = ways(precision, one_update=any(group.get("fused") for group in optimizer.param_groups))
+    steps_of = [WaySteps(recipe, images, device, way) for way in sides]
     seconds: list[list[list[float]]] = [[] for _ in sides]
     rates: dict[str, list[float]] = {way.precision: [] for way in sides}
     for _ in range(rounds):
         for of_precision, found in rates.items():
             found.append(matrix_rate(device, of_precision))
-        for way, found_seconds in zip(sides, seconds, strict=True):
-            made = WaySteps(recipe, images, device, way)
-            found_seconds.append(made.seconds(steps, warmup=1, keep_memory=way.keep_memory))
+        for way, made, rounds_of in zip(sides, steps_of, seconds, strict=True):
+            rounds_of.append(made.seconds(steps, warmup=1, keep_memory=way.keep_memory))
     flop, batch = step_flop(recipe, images, images.image_size), recipe.data.batch_size
     gflop = batch * flop.an_image + flop.optimizer
     return [

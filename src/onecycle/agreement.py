@@ -54,6 +54,8 @@ def check_shares(world: World, recipe: Recipe, sets: Sets, net: nn.Module) -> No
         raise UserError(
             f"distributed.sync_batchnorm: PyTorch's SyncBatchNorm needs CUDA, not {world.device}; false here"
         )
+    if recipe.compile != "none":
+        raise UserError(f"compile {recipe.compile} is for a training in one process, not {world.size}; none here")
     loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
     alone = next((count for count in _batches(recipe, loader) if any(n == 1 for n in _parts(world, count))), None)
     if alone is not None:

@@ -52,12 +52,14 @@ def write_results(
     result: Mapping[str, Any],
     device: str,
     images: int,
+    compile_seconds: float,
     wall_seconds: float,
 ) -> None:
     """Write weights, predictions and the summary, which comes last.
 
     `logits_nk` [n, classes] are those of the test set and `result` what was measured on them; `device` is in
-    words; `images` counts the training images of all epochs, each as often as it was seen.
+    words; `images` counts the training images of all epochs, each as often as it was seen; `compile_seconds` are of
+    this process.
     """
     run.write_model(state.evaluated_net, description(recipe, test))
     run.write_predictions(logits_nk, torch.from_numpy(test.labels))
@@ -72,7 +74,7 @@ def write_results(
             "precision": recipe.precision,
             "parameters": sum(parameter.numel() for parameter in state.net.parameters()),
             "train_seconds": round(state.train_seconds, 3),
-            "compile_seconds": 0.0,
+            "compile_seconds": round(compile_seconds, 3),
             "wall_seconds": round(wall_seconds, 3),
             "images_per_second": round(images / state.train_seconds, 2),
             "test": dict(result),

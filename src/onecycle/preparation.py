@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import registry
+from .compiling import check_mode
 from .data import Augmentation, Dataset, ImageSet, Loader, OwnImages, own_images, stratified_split
 from .epochs import in_force
 from .errors import UserError
@@ -146,6 +147,7 @@ def resolve(wanted: Recipe, sets: Sets, device: torch.device) -> Recipe:
     What begins with the weights of an earlier run is normalised as that was.
     """
     precision = resolve_precision(wanted.precision, device)
+    check_mode(wanted.compile, device)
     mean, std = wanted.data.mean, wanted.data.std
     if "auto" in (mean, std):
         own_mean, own_std = sets.train.channel_statistics() if wanted.init is None else earlier_statistics(wanted)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import optim
+from .compiling import CompiledNet
 from .data import Batch
 from .distributed import World, lost
 from .endings import failure, left_alone, stopped, write_results
@@ -107,6 +108,8 @@ class _Training:
         net = world.with_shared_norms(net) if recipe.distributed.sync_batchnorm else net
         self.state = TrainingState.new(recipe, net, self.schedule, self.device)
         self.trained_net = world.parallel(self.state.net)
+        self.compiled = None if recipe.compile == "none" else CompiledNet(self.trained_net, recipe.compile)
+        self.compile_seconds = 0.0
         self.evaluator = Evaluator(recipe, sets, world, self.requests.look)
         if recipe.data.hardest:
             self.state.watch_samples(self.batches.samples)
@@ -139,6 +142,7 @@ class _Training:
             initialize(self.state.net, build_loader(self.recipe, self.sets.train, self.device, train=False))
             self.world.copy_from_first(self.state.net.state_dict().values())
             self.tick()
+        self.compile()
         self.began, self.done_before = time.perf_counter(), self.epochs.share(self.state.step)
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
@@ -152,6 +156,17 @@ class _Training:
             self.observer.on_epoch(row, self.seconds_left())
         self.finish()
         self.requests.look()
+
+    def compile(self) -> None:
+        """Compile the net for all batches to come, where the recipe says so."""
+        if self.compiled is None:
+            return
+        began = time.perf_counter()
+        self.observer.on_message(f"compiling the net ({self.recipe.compile}), so that no step has to wait for it")
+        self.trained_net.train()
+        self.compiled.warm_up(self.batches.blanks(range(self.state.epoch, self.recipe.epochs)), self.recipe.precision)
+        synchronize(self.device)
+        self.compile_seconds = time.perf_counter() - began
 
     def train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are left."""
@@ -185,7 +200,7 @@ class _Training:
             optim.set_momentum(state.optimizer, momentum)
         torch.manual_seed(step_seed(self.recipe.seed, state.step, self.world.rank))  # for what the net draws itself
         with autocast(self.recipe.precision, self.device):
-            logits_nk = self.trained_net(batch.images_nchw)
+            logits_nk = (self.compiled or self.trained_net)(batch.images_nchw)
         own = self.world.part(len(batch.labels))
         labels = batch.labels[own]
         logits_nk = self.world.trimmed(logits_nk.float(), len(labels))
@@ -316,7 +331,7 @@ class _Training:
         logits_nk, result = self.evaluator.test(self.state.evaluated_net)
         if self.world.first:
             images = sum(map(self.batches.seen, range(self.recipe.epochs)))
-            measured = result, self.world.name, images, time.perf_counter() - self.started
+            measured = result, self.world.name, images, self.compile_seconds, time.perf_counter() - self.started
             write_results(self.run, self.recipe, self.state, self.sets.test, logits_nk, *measured)
         self.world.wait()
         self.ended = True

@@ -42,7 +42,8 @@ from .inspection import report as make_report
 from .pictures import finish
 from .runs import Run
 
-_OF_RESUMING = ("schedule.lr", "schedule.knots", "checkpoint.", "precision", "resources.")  # a resumed run may change
+# What a resumed run may change.
+_OF_RESUMING = ("schedule.lr", "schedule.knots", "checkpoint.", "precision", "compile", "resources.")
 
 
 def train(
@@ -163,11 +164,11 @@ def resume(
 ) -> Run:
     """Go on with a stopped training and return its finished run; on a CPU bit for bit as if it never was.
 
-    `changes`, dotted, may touch learning rates, checkpoints, precision and resources alone; the data are looked for
-    where they were unless `data_dir` says otherwise. A run that ended before its first checkpoint begins anew; a net
-    that was handed in must then come with the weights that it had. Of one whose training has ended, missing pictures
-    are drawn and the report is written, no more. Raises UserError where the folder is no run, where `name` is given and
-    is not the recipe it began with, or where the images are not those it began with.
+    `changes`, dotted, may touch learning rates, checkpoints, precision, compile and resources alone; the data are
+    looked for where they were unless `data_dir` says otherwise. A run that ended before its first checkpoint begins
+    anew; a net that was handed in must then come with the weights that it had. Of one whose training has ended, missing
+    pictures are drawn and the report is written, no more. Raises UserError where the folder is no run, where `name` is
+    given and is not the recipe it began with, or where the images are not those it began with.
     """
     with joined(device) as world:
         watcher = _watcher(world, observer)
@@ -199,8 +200,8 @@ def _resume(
     refused = [key for key in changed if not key.startswith(_OF_RESUMING)]
     if refused:
         raise UserError(
-            f"{path}: a resumed run keeps its {', '.join(refused)}; only learning rates, checkpoint, precision and "
-            "resources may change"
+            f"{path}: a resumed run keeps its {', '.join(refused)}; only learning rates, checkpoint, precision, "
+            "compile and resources may change"
         )
     if finished:
         if changed:

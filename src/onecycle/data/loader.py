@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -181,6 +181,19 @@ class Loader:
         """Pixels a side of the images of that epoch."""
         full = self._pixels.image_size
         return full if self._augmentation is None else self._augmentation.side(epoch, full)
+
+    def blanks(self, epochs: Iterable[int]) -> list[Tensor]:
+        """Zeros for each shape that the images_nchw of these epochs' batches have, the largest first."""
+        shapes = set()
+        for epoch in epochs:
+            rest = self.seen(epoch) % self.batch_size
+            for size in {self.batch_size, rest} - {0}:
+                own = len(self._own(torch.arange(size)))
+                shapes.add((self.side(epoch), own))
+        return [
+            torch.zeros(count, side, side, 3, dtype=self._dtype, device=self._device).permute(0, 3, 1, 2)
+            for side, count in sorted(shapes, reverse=True)
+        ]
 
     def _batches(self, images: int) -> int:
         whole, rest = divmod(images, self.batch_size)

@@ -170,6 +170,7 @@ class Recipe(_Part):
     name: str  # names the run's folder
     seed: int = Field(0, ge=0, lt=2**63)  # of weights, order, augmentation and dropout
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # auto: bf16 where the hardware multiplies it
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"  # the mode of torch.compile
     data: Data = Data()
     augment: Augment = Augment()
     model: Component
