@@ -102,6 +102,15 @@ def test_a_training_may_go_on_compiled_or_not(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("traced")
+def test_a_compiled_training_goes_on_where_only_its_results_are_missing(tmp_path: Path) -> None:
+    whole = run_small(tmp_path / "run", compile="default")
+    before = weights(whole)
+    (whole.path / "summary.json").unlink()
+    run = onecycle.resume(whole.path, model=net(), data=dataset(), device="cpu", observer=Observer())
+    assert run.finished and all(torch.equal(value, before[name]) for name, value in weights(run).items())
+
+
+@pytest.mark.usefixtures("traced")
 def test_warming_up_leaves_everything_as_it_was() -> None:
     made = net().train()
     before = {name: value.clone() for name, value in made.state_dict().items()}

@@ -50,6 +50,8 @@ class CompiledNet:
 
         Raises UserError where that does not work here, as without a C++ compiler.
         """
+        if not batches:
+            return
         device = batches[0].device
         runs = _RUNS_UNTIL_RECORDED if device.type == "cuda" and self._mode in _GRAPHS else 1
         buffers = {name: buffer.clone() for name, buffer in self._net.named_buffers()}
