@@ -29,7 +29,6 @@ from onecycle.progress import duration
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 KEPT = ("summary.json", "metrics.csv", "environment.json", "recipe.yaml", "lr_range.json")
-BEGIN, END = "<!-- results: written by benchmarks/results.py -->", "<!-- end of results -->"
 
 # What the documents of the five course systems, and others, give for the same task.
 PUBLISHED = {
@@ -50,6 +49,7 @@ FAST_HEADER = (
     "seconds to airbench94_muon's",
     "machine",
 )
+STEPS_HEADER = ("recipe", "a training step", "ms", "images/s", "times as fast as the line above", "of the matrix rate")
 HEADER = ("recipe", "published", "measured", "runs", "parameters", "epochs", "training", "machine", "files")
 
 
@@ -101,18 +101,23 @@ def pages() -> dict[Path, str]:
     readme, fast = ROOT / "README.md", ROOT / "docs" / "fast.md"
     tested = sorted(set(RESULTS.glob("fast_*_summary.csv")) - set(RESULTS.glob("fast_held_out_*")))
     sides = [line for path in tested for line in read_csv(path)]
+    ways = [line for path in sorted(RESULTS.glob("step_by_step_*.csv")) for line in read_csv(path)]
     return {
         ROOT / "docs" / "results.md": _page(),
-        readme: _with_table(readme, table(kept(), Path())),
-        fast: _with_table(fast, fast_table(sides)),
+        readme: _with_tables(readme, results=table(kept(), Path())),
+        fast: _with_tables(fast, results=fast_table(sides), steps=steps_table(ways)),
     }
 
 
-def _with_table(page: Path, new: str) -> str:
-    """The page as it stands, with another table between its marks."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+def _with_tables(page: Path, **tables: str) -> str:
+    """The page as it stands, with other tables between the marks of their names."""
+    text = page.read_text(encoding="utf-8")
+    for name, new in tables.items():
+        begin, end = f"<!-- {name}: written by benchmarks/results.py -->", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{new}\n{end}{after}"
+    return text
 
 
 def kept() -> list[Result]:
@@ -150,6 +155,25 @@ def fast_table(sides: Sequence[Mapping[str, str]]) -> str:
     told = [place for place in range(len(FAST_HEADER)) if any(line[place] for line in lines)]
     header, *shown = [[line[place] for place in told] for line in (FAST_HEADER, *lines)]
     return _markdown(header, shown)
+
+
+def steps_table(ways: Sequence[Mapping[str, str]]) -> str:
+    """A Markdown table of what each thing that the loop does is worth, from the lines of benchmarks/step_by_step.py."""
+    lines = []
+    for before, way in zip([None, *ways], ways, strict=False):
+        first = before is None or before["recipe"] != way["recipe"]
+        faster = [way[key] for key in ("faster", "faster_min", "faster_max")]
+        lines.append(
+            (
+                f"`{way['recipe']}`" if first else "",
+                way["way"] if first else f"+ {way['way']}",
+                f"{float(way['ms']):,.0f}",
+                f"{float(way['images_per_second']):,.0f}",
+                "{:.2f} ({:.2f} to {:.2f})".format(*(float(one) for one in faster)) if all(faster) else "",
+                f"{float(way['share_of_matrix']):.0%}",
+            )
+        )
+    return _markdown(STEPS_HEADER, lines)
 
 
 def _spread(line: Mapping[str, str], key: str, factor: float, form: str) -> str:

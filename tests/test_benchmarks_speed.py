@@ -592,6 +592,12 @@ def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, 
     kept: list[int] = []
     steps = script("measuring.steps", monkeypatch)
     monkeypatch.setattr(steps, "reused_memory", lambda device: contextlib.nullcontext(kept.append(1)))
+    sides: set[int] = set()
+    forward = steps.Steps.forward
+    monkeypatch.setattr(
+        steps.Steps, "forward", lambda self, batch: (sides.add(batch.images_nchw.shape[-1]), forward(self, batch))[1]
+    )
+    flops, images = script("measuring.flops", monkeypatch), small.images(20)
     usual = onecycle.recipe(tiny(tmp_path)).evolve(name="usual", optimizer=Component(name="adam"), precision="bf16")
     (tmp_path / "usual.yaml").write_text(usual.to_yaml())
     small_steps = ("--rounds", "2", "--steps", "1", "--batch", "8", "--device", "cpu", "--out", tmp_path)
@@ -609,6 +615,10 @@ def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, 
         assert float(row["images_per_second"]) == pytest.approx(1000 * 8 / float(row["ms"]), rel=1e-3)
         share = float(row["gflops"]) / float(row["matrix_gflops"])
         assert float(row["share_of_matrix"]) == pytest.approx(share, rel=1e-3)
+        count = flops.step_flop(usual if row["recipe"] == "usual" else onecycle.recipe(tiny(tmp_path)), images, 32)
+        gflop = 8 * count.an_image + count.optimizer
+        assert float(row["gflops"]) == pytest.approx(1000 * gflop / float(row["ms"]), rel=1e-3)
+    assert sides == {32}, "the plan begins with 16 pixels, the FLOP are those of 32"
 
 
 def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):

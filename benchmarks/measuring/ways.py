@@ -57,7 +57,8 @@ class WaySteps(Steps):
 
     def __init__(self, recipe: onecycle.Recipe, images: ImageSet, device: torch.device, way: Way) -> None:
         self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
-        super().__init__(recipe.evolve(precision=way.precision, compile=way.compile), images, device)
+        changed = recipe.evolve(precision=way.precision, compile=way.compile)
+        super().__init__(changed, images, device, side=images.image_size)
         self.state.net.to(memory_format=self._layout)  # type: ignore[call-overload]
         if not way.one_update:
             for group in self.state.optimizer.param_groups:
