@@ -13,6 +13,9 @@ def era_s10_package() -> Recipe:
 
     Published: 92.18%.
 
+    Measured: 92.87% on the test set, one run, seed 0, with the rates that it found: 0.0019 and 1.2e-5; 9,852 s of
+    training on two cores of an AMD EPYC, which were busy with other work too.
+
     onecycle train era_s10_package
     """
     return Recipe(
