@@ -106,5 +106,5 @@ def _timeless(row: dict[str, Any]) -> dict[str, Any]:
 
 def readme_recipe() -> Recipe:
     """Stands for the recipe of two hours where the README's examples are run."""
-    changes = {"data.train_limit": 40, "data.batch_size": 20, "evaluate_every": 0}
+    changes = {"model.name": "compact", "data.train_limit": 40, "data.batch_size": 20, "evaluate_every": 0}
     return recipe("digits", **changes)

@@ -22,8 +22,8 @@ from onecycle import Stopped, cli, registry, training
 from onecycle.files import read_csv
 from onecycle.run import Run
 
-TINY = ["--set", "data.train_limit=40", "--set", "data.batch_size=20", "--set", "schedule.epochs=2"]
-TINY += ["--set", "schedule.peak_epoch=1", "--set", "evaluate_every=0", "--device", "cpu"]
+TINY = ["--set", "model.name=compact", "--set", "data.train_limit=40", "--set", "data.batch_size=20"]
+TINY += ["--set", "schedule.epochs=2", "--set", "schedule.peak_epoch=1", "--set", "evaluate_every=0", "--device", "cpu"]
 
 
 def call(*arguments: str) -> int:
