@@ -71,8 +71,9 @@ class CompiledNet:
             what = next(iter(str(inner).strip().splitlines()), type(inner).__name__)
             raise UserError(f"compile {self._mode} does not work here ({what}); compile none trains without") from None
         finally:
-            for name, buffer in self._net.named_buffers():
-                buffer.copy_(buffers[name])
+            now = dict(self._net.named_buffers())
+            for name, before in buffers.items():
+                now[name].copy_(before)
             for parameter in self._net.parameters():
                 parameter.grad = None
 
