@@ -317,6 +317,13 @@ def test_the_recipe_is_compared_to_the_shipped_one() -> None:
     }
 
 
+def test_a_rate_that_was_found_is_no_departure_from_a_recipe_that_says_find() -> None:
+    shipped = onecycle.recipe("era_s10_package")
+    resolved = shipped.evolve(schedule={"lr_min": 1.2e-5, "lr_max": 1.9e-3})
+    assert changes(resolved, shipped, found=True) == {}
+    assert list(changes(resolved, shipped)) == ["schedule.lr_min", "schedule.lr_max"], "set by hand"
+
+
 @pytest.mark.parametrize(
     "name, kinds",
     [("custom_resnet", ["measured"]), ("digits", ["measured"]), ("era1_s10_compact", ["measured", "published"])],

@@ -69,7 +69,7 @@ def making(run: Run, net: nn.Module | None, train_images: ImageSet | None) -> Ma
         again=shlex.join(["onecycle", "train", str(run.path / "recipe.yaml")]),
         recipe=recipe,
         shipped=shipped is not None,
-        changes=changes(recipe, shipped) if shipped else {},
+        changes=changes(recipe, shipped, found=run.has("lr_range.json")) if shipped else {},
         environment=_environment(run, environment),
         resumed=tuple(_resumed(environment)),
         summary=None if net is None else summarize(net, (1, 3, size, size)),
@@ -84,12 +84,16 @@ def command(argv: list[str] | None) -> str | None:
     return shlex.join(["onecycle", *argv[1:]])
 
 
-def changes(recipe: Recipe, shipped: Recipe) -> dict[str, tuple[str, str]]:
-    """The keys in which a run's recipe differs from the shipped one; not those which that leaves open as "auto"."""
+def changes(recipe: Recipe, shipped: Recipe, *, found: bool = False) -> dict[str, tuple[str, str]]:
+    """The keys in which a run's recipe differs from the shipped one.
+
+    Not those which that leaves open: as "auto", and as "find" where a range test `found` what stands here.
+    """
+    open_words = {"auto", "find"} if found else {"auto"}
     return {
         key: (setting(here), setting(there))
         for key, (there, here) in differences(shipped, recipe).items()
-        if there != "auto"
+        if not (isinstance(there, str) and there in open_words)
     }
 
 
