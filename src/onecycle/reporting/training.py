@@ -121,7 +121,8 @@ def _marks_in_words(marks: inline.Marks) -> list[str]:
         sentences.append(f"The grey line marks the peak of the learning rate, at epoch {marks.peak:.3g}.")
     if marks.resumed:
         epochs = ", ".join(f"{epoch:.3g}" for epoch in marks.resumed)
-        sentences.append(f"The dashed line marks where the training was resumed, at epoch {epochs}.")
+        lines = "line marks" if len(marks.resumed) == 1 else "lines mark"
+        sentences.append(f"The dashed {lines} where the training was resumed, at epoch {epochs}.")
     return sentences
 
 
