@@ -42,11 +42,12 @@ def start(*arguments: str | Path, torchrun: tuple[str, ...] = (), **environment:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, list[str]]:
-    """Its exit code, stdout, and the lines on stderr that are not torchrun's own."""
+    """Its exit code, stdout, and the lines on stderr that are not torchrun's own; all is shown where the test fails."""
     try:
         out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
+    sys.stderr.write(err)
     return process.returncode, out, [line for line in err.splitlines() if line.startswith("onecycle: ")]
 
 
@@ -242,6 +243,16 @@ def test_restarts_need_a_folder_to_go_on_with(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     with pytest.raises(UserError, match="--max-restarts needs --out"):
         train(None)  # type: ignore[arg-type]
+
+
+def test_groups_end_when_no_process_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(joining.dist, "destroy_process_group", lambda: ended.append(True))
+    world = object.__new__(joining._JoinedWorld)
+    world.rank, world.size, world._keys, world._requests = 0, 2, torch.distributed.HashStore(), None
+    assert not world.leave(0.05) and not ended  # the other is still at work
+    world._keys.set("left/1", "")
+    assert world.leave(5) and ended
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8])

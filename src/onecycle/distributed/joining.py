@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime
 import itertools
@@ -21,10 +22,11 @@ from ..torchrun import Place, place, restarts
 from .world import Found, Item, Requests, World
 
 TIMEOUT_S = 300  # a process that has not come to a step so long after the others is lost
+_EXIT_S = 5  # how long a process that ends with an error waits for the others to end as well
 _WAIT = datetime.timedelta(days=2)  # for what one process does for all: a range test, reading a large set of images
 _CONNECTION = re.compile("gloo|nccl|c10d|TCPStore", re.IGNORECASE)
 _numbers = itertools.count()  # of the worlds that this process has joined
-_left: list[World] = []  # the world whose groups are still there
+_left: list[_JoinedWorld] = []  # the one whose groups are still there
 
 
 class _JoinedWorld(World):
@@ -33,14 +35,15 @@ class _JoinedWorld(World):
     def __init__(self, device: torch.device, here: Place) -> None:
         super().__init__(device)
         self.rank, self.size, self.local_rank = here.rank, here.size, here.local_rank
-        store, _, _ = next(rendezvous("env://", timeout=datetime.timedelta(seconds=TIMEOUT_S)))
+        store, _, _ = next(rendezvous("env://", timeout=_seconds(TIMEOUT_S)))
         # A script may train several times, and torchrun's store still has what the groups of before left there.
-        own_keys = dist.PrefixStore(  # type: ignore[attr-defined]  # public, but not in its __all__
+        self._keys = dist.PrefixStore(  # type: ignore[attr-defined]  # public, but not in its __all__
             f"onecycle/{restarts()}/{next(_numbers)}", store
         )
-        dist.init_process_group("gloo", store=own_keys, rank=here.rank, world_size=here.size, timeout=_WAIT)
+        dist.init_process_group("gloo", store=self._keys, rank=here.rank, world_size=here.size, timeout=_WAIT)
         backend = "nccl" if device.type == "cuda" else "gloo"
-        self._gradients = dist.new_group(backend=backend, timeout=datetime.timedelta(seconds=TIMEOUT_S))
+        self._gradients = dist.new_group(backend=backend, timeout=_seconds(TIMEOUT_S))
+        self._requests: _JoinedRequests | None = None
 
     @property
     def name(self) -> str:
@@ -123,7 +126,24 @@ class _JoinedWorld(World):
         dist.barrier()
 
     def requests(self, stop: Stop) -> Requests:
-        return _JoinedRequests(stop)
+        self._requests = _JoinedRequests(stop)
+        return self._requests
+
+    def leave(self, patience_s: float) -> bool:
+        """End the groups as soon as no process needs them; False where one has not come so far in time.
+
+        A process that ended them while another still waits there would be lost to it, and one that ended with them
+        could crash.
+        """
+        try:
+            self._keys.set(f"left/{self.rank}", "")
+            self._keys.wait([f"left/{rank}" for rank in range(self.size)], _seconds(patience_s))
+            if self._requests:
+                self._requests.settle(patience_s)
+        except RuntimeError:
+            return False
+        dist.destroy_process_group()
+        return True
 
     def is_loss(self, error: BaseException) -> bool:
         return isinstance(error, RuntimeError) and bool(_CONNECTION.search(f"{type(error).__name__} {error}"))
@@ -163,6 +183,11 @@ class _JoinedRequests(Requests):
         self.due(False, False)
         self.check()
 
+    def settle(self, patience_s: float) -> None:
+        """Wait for the last call's answer, which nobody asks for any more."""
+        if self._sent:
+            self._sent[0].wait(_seconds(patience_s))
+
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[World]:
@@ -177,10 +202,13 @@ def joined(device: str) -> Iterator[World]:
     chosen = _own_device(device, here)
     if dist.is_initialized() and not _left:
         raise UserError("torch.distributed has its process group already; onecycle makes its own, and ends it")
-    if _left:
-        _end_groups()
-    world = _JoinedWorld(chosen, here)
-    # Where an error ends it, the groups stay: to end them would be to wait for the others.
+    if _left and not _left.pop().leave(TIMEOUT_S):
+        raise UserError(f"rank {here.rank} of {here.size} waits in vain for another to end the training before")
+    try:
+        world = _JoinedWorld(chosen, here)
+    except RuntimeError as error:
+        raise lost(here, "on joining it", error) from None
+    # Where an error ends it, the groups stay for a while: another process may still be in them.
     _left.append(world)
     try:
         yield world
@@ -188,15 +216,20 @@ def joined(device: str) -> Iterator[World]:
         if world.is_loss(error):
             raise lost(world, "before the first step", error) from None
         raise
-    _end_groups()
+    _left.pop().leave(TIMEOUT_S)
 
 
-def _end_groups() -> None:
-    _left.clear()
-    dist.destroy_process_group()
+@atexit.register
+def _leave_at_exit() -> None:
+    if _left:
+        _left.pop().leave(_EXIT_S)
 
 
-def lost(world: World, when: str, error: BaseException) -> UserError:
+def _seconds(count: float) -> datetime.timedelta:
+    return datetime.timedelta(seconds=count)
+
+
+def lost(world: World | Place, when: str, error: BaseException) -> UserError:
     """The error for a process that is gone, or does not answer."""
     reason = re.sub(r"^\[[^\]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0][:150]
     return UserError(f"rank {world.rank} of {world.size} has lost another process {when} ({reason})")
