@@ -8,7 +8,7 @@ import pytest
 from small import StopAt, dataset, net, small_recipe
 
 import onecycle
-from onecycle import Observer, Progress, Stopped, evaluator, training
+from onecycle import Observer, Progress, Stopped, evaluator, pace, training
 
 SMALL_FIRST = {"augment.resize": [[0, 16], [1, 32]], "augment.cutout": 0, "evaluate_every": 0, "precision": "fp32"}
 COSTS = [1.0] * 4 + [4.0] * 8  # of the steps on 16 and on 32 pixels
@@ -27,7 +27,7 @@ class Clock:
 
         monkeypatch.setattr(training._Training, "train_step", step)
         monkeypatch.setattr(training, "FLUSH_SECONDS", 0.0)
-        for module in (training, evaluator):
+        for module in (training, pace, evaluator):
             monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
 

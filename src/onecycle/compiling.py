@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UserError
-from .hardware import autocast
+from .hardware import autocast, synchronize
 
 _GRAPHS = ("reduce-overhead", "max-autotune")  # the modes of torch.compile that record CUDA graphs
 _MOST_SHAPES = 256  # of batches to one net, over all trainings of this process; PyTorch's own 8 would be too few
@@ -45,13 +46,17 @@ class CompiledNet:
         torch.compiler.cudagraph_mark_step_begin()
         return self._forward(images_nchw)
 
-    def warm_up(self, batches: Sequence[Tensor], precision: str) -> None:
-        """Compile for each of these images_nchw; buffers and random states stay as they are, gradients are none.
+    def warm_up(self, batches: Sequence[Tensor], precision: str) -> float:
+        """Compile for each of these images_nchw; the seconds that took. The net is in training mode after it.
+
+        Buffers and random states stay as they are, gradients are none.
 
         Raises UserError where that does not work here, as without a C++ compiler.
         """
         if not batches:
-            return
+            return 0.0
+        began = time.perf_counter()
+        self._net.train()
         device = batches[0].device
         runs = _RUNS_UNTIL_RECORDED if device.type == "cuda" and self._mode in _GRAPHS else 1
         buffers = {name: buffer.clone() for name, buffer in self._net.named_buffers()}
@@ -76,6 +81,8 @@ class CompiledNet:
                 now[name].copy_(before)
             for parameter in self._net.parameters():
                 parameter.grad = None
+        synchronize(device)
+        return time.perf_counter() - began
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from .evaluator import Evaluator
 from .hardware import autocast, reused_memory, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer, Progress
+from .pace import Pace
 from .preparation import Sets, build_loader, build_schedule, class_weights, initialize
 from .randomness import step_seed
 from .recipes import Recipe
@@ -115,8 +116,8 @@ class _Training:
             self.state.watch_samples(self.batches.samples)
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
         self.whole = self.ended = False  # whether the state is one that a training can go on from; all is written
-        self.started = self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
-        self.began, self.done_before = self.started, 0.0  # when this process began its first epoch, and what was done
+        self.pace = Pace(self.epochs)
+        self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
 
     def restore(self, resumed_on: Mapping[str, Any]) -> None:
         """Go on from the newest checkpoint, or from the start where the training ended before the first."""
@@ -127,7 +128,7 @@ class _Training:
             take_up(self.run, self.recipe, self.state, saved.get("rows", ""), resumed_on, self.observer)
         else:
             self.state.sums.zero_()  # rank 0 has them
-        self.started -= self.state.wall_seconds
+        self.pace.take_up(self.state.wall_seconds)
         if self.state.step == self.epochs.start(self.state.epoch):
             self.write_best(self.state.epoch)
 
@@ -143,7 +144,7 @@ class _Training:
             self.world.copy_from_first(self.state.net.state_dict().values())
             self.tick()
         self.compile()
-        self.began, self.done_before = time.perf_counter(), self.epochs.share(self.state.step)
+        self.pace.begin(self.state.step)
         for epoch in range(self.state.epoch, self.recipe.epochs):
             self.train_epoch(epoch)
             self.check_finite()  # before figures of broken weights are written down
@@ -153,7 +154,7 @@ class _Training:
             self.end_epoch(epoch, row)
             self.save()
             self.write_best(epoch + 1)
-            self.observer.on_epoch(row, self.seconds_left())
+            self.observer.on_epoch(row, self.pace.seconds_left(self.state.step))
         self.finish()
         self.requests.look()
 
@@ -161,12 +162,9 @@ class _Training:
         """Compile the net for all batches to come, where the recipe says so."""
         if self.compiled is None:
             return
-        began = time.perf_counter()
         self.observer.on_message(f"compiling the net ({self.recipe.compile}), so that no step has to wait for it")
-        self.trained_net.train()
-        self.compiled.warm_up(self.batches.blanks(range(self.state.epoch, self.recipe.epochs)), self.recipe.precision)
-        synchronize(self.device)
-        self.compile_seconds = time.perf_counter() - began
+        blanks = self.batches.blanks(range(self.state.epoch, self.recipe.epochs))
+        self.compile_seconds = self.compiled.warm_up(blanks, self.recipe.precision)
 
     def train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are left."""
@@ -263,7 +261,7 @@ class _Training:
                 loss=loss_sum / count,
                 accuracy=right / count,
                 images_per_second=count / self.state.epoch_seconds,
-                seconds_left=self.seconds_left(),
+                seconds_left=self.pace.seconds_left(self.state.step),
             )
         )
 
@@ -313,7 +311,7 @@ class _Training:
         self.check_finite()
         self.state.merge(self.world.total)
         sums = self.world.total(self.state.sums)
-        self.state.wall_seconds = time.perf_counter() - self.started
+        self.state.wall_seconds = self.pace.seconds
         if self.world.first:
             self.run.sync_rows()
             rows = self.run.rows_digest(self.state.epoch, self.state.step)
@@ -331,17 +329,10 @@ class _Training:
         logits_nk, result = self.evaluator.test(self.state.evaluated_net)
         if self.world.first:
             images = sum(map(self.batches.seen, range(self.recipe.epochs)))
-            measured = result, self.world.name, images, self.compile_seconds, time.perf_counter() - self.started
+            measured = result, self.world.name, images, self.compile_seconds, self.pace.seconds
             write_results(self.run, self.recipe, self.state, self.sets.test, logits_nk, *measured)
         self.world.wait()
         self.ended = True
-
-    def seconds_left(self) -> float:
-        """At the pace since this process began, evaluation included: what was done before may be another machine's."""
-        done = self.epochs.share(self.state.step)
-        here = done - self.done_before
-        since = self.began if here else self.started
-        return (time.perf_counter() - since) * (1 - done) / (here or done)
 
     def failed(self, what: str, step: int | None = None) -> TrainingFailed:
         """The error for what was found at a step, the last one that was taken unless another is named."""
