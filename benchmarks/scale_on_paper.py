@@ -9,6 +9,7 @@ as benchmarks/results/scale_on_paper.csv.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ ETHERNET = Network("one port of 100 Gbit/s a node", 10 * GB)
 
 def main() -> None:
     """Write page, table and picture."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     known = counted()
     write_text(PAGE, page(known))
     rows = table(known)

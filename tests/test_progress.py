@@ -459,13 +459,13 @@ def test_steps_in_a_notebook_leave_one_line(cell: Display, capsys: pytest.Captur
         assert "sweep &lt;1&gt;: 1/3 &nbsp;loss 2" in cell.outputs[0]._repr_html_()
         raise KeyboardInterrupt
     (after,) = cell.outputs
-    assert repr(after) == "sweep <1>: 1/3  loss 2, 0 s"
+    assert repr(after) == "sweep <1>: 1/3  loss 2, broken off after 0 s"
     assert "<progress" not in after._repr_html_()
     with download_progress("cifar") as report:
         report(1_000_000, None)
         assert "<progress style" in cell.outputs[1]._repr_html_()
         report(2_000_000, 2_000_000)
-    assert repr(cell.outputs[1]) == "cifar: 2.0 of 2.0 MB, 0 s"
+    assert repr(cell.outputs[1]) == "cifar: done in 0 s"
     with default_observer().progress_of("nothing"):
         pass
     assert len(cell.outputs) == 2

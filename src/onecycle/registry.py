@@ -78,8 +78,11 @@ def names(kind: str) -> list[str]:
 def register(kind: str, name: str, target: str) -> None:
     """Make `name` stand for `target`, "module:object", in this process; the module is imported when it is first used.
 
-    What the object must be is said at the head of this module. To register the same again changes nothing. Raises
-    UserError where the kind is unknown, the name is taken or unfit, or the target is of another form.
+    The object is a function whose keyword-only parameters are the options that a recipe may set beside the name, called
+    so: model `build(num_classes, *, ...)`, data `load(*, data_dir, image_size)`, optimizer `build(net, *, ...)`,
+    schedule `build(steps_per_epoch, *, epochs, ...)`, recipe `build()`; docs/api.md has examples. To register
+    the same again changes nothing. Raises UserError where the kind is unknown, the name is taken or unfit, or the target
+    is of another form.
     """
     known = _known(kind)
     if known.get(name, target) != target:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import __version__
 from ..torchrun import check_alone
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ data_app = typer.Typer(help="Get, describe and look at data sets.", rich_markup_
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/demo.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as schedule.epochs=3.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as data.batch_size=256. May be repeated."),
 ]
 DataOption = Annotated[
     str | None,
@@ -53,9 +55,18 @@ def print_cross_validation(found: CrossValidation, as_json: bool) -> None:
     print_folds(found)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"onecycle {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     context: typer.Context,
+    version: Annotated[  # read by its callback
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train small image classifiers fast, and see what they learned."""

@@ -44,7 +44,7 @@ def group(context: typer.Context) -> None:
 @models_app.command("summary")
 def models_summary(
     net: Annotated[str, typer.Argument(metavar="NET", help="A registered net, such as custom_resnet.")],
-    image_size: Annotated[int, typer.Option(min=32, max=65_536, help="Height and width in pixels.")] = 32,
+    image_size: Annotated[int, typer.Option(min=8, max=65_536, help="Height and width in pixels.")] = 32,
     num_classes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Classes.")] = 10,
     batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images in the batch.")] = 1,
 ) -> None:
@@ -59,9 +59,11 @@ def models_summary(
 @data_app.command("fetch")
 def data_fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10 or cifar100.")],
-    data_dir: DataDirOption = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The folder to put it in; else ONECYCLE_DATA, else the user's cache.")
+    ] = None,
     mirror: Annotated[
-        list[str] | None, typer.Option(help="An address to try first; also ONECYCLE_MIRROR. May be repeated.")
+        list[str] | None, typer.Option(metavar="ADDRESS", help="An address to try first; also ONECYCLE_MIRROR. May be repeated.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before the next address.")] = 30.0,
 ) -> None:

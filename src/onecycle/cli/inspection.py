@@ -13,7 +13,7 @@ from ..errors import Stopped, UserError
 from .app import DataDirOption, DeviceOption, JsonOption, RunArgument, app, print_cross_validation
 
 
-@app.command()
+@app.command(short_help="Accuracy with its interval, every class, confusions.")
 def evaluate(
     run: RunArgument,
     data: Annotated[
@@ -41,7 +41,7 @@ def evaluate(
     print_evaluation(f"{run}" + (f" on {data}" if data else ""), found)
 
 
-@app.command()
+@app.command(short_help="The surest mistakes, what the net looked at, label errors.")
 def explain(
     run: RunArgument,
     count: Annotated[int, typer.Option(help="Mistakes shown, the most confident first.")] = 20,
@@ -103,7 +103,7 @@ def report(
     typer.echo(f"wrote {api.report(run, out=out, data_dir=data_dir, device=device)}")
 
 
-@app.command()
+@app.command(short_help="Runs side by side: is the difference more than chance?")
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Two runs or more; the first is the base.")],
     out: Annotated[Path | None, typer.Option(help="Write a page there too, such as comparison.html.")] = None,

@@ -12,7 +12,7 @@ from .app import DataDirOption, DataOption, DeviceOption, JsonOption, RecipeArgu
 from .engines import CpusOption, EngineOption, GpusOption, RayAddressOption, engine_of, resources_of
 
 
-@app.command()
+@app.command(short_help="Search for a better recipe with Optuna, on held-out images.")
 def search(
     recipe: RecipeArgument,
     space: Annotated[

@@ -9,7 +9,7 @@ import typer
 from .app import DataDirOption, DeviceOption, RunArgument, app
 
 
-@app.command()
+@app.command(short_help="A page on this machine: drop an image, see the answer.")
 def serve(
     run: RunArgument,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all networks.")] = "127.0.0.1",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..studies import Trials
 
 
-@app.command()
+@app.command(short_help="Train over many seeds; compare recipes over equal seeds.")
 def trials(
     recipe: RecipeArgument,
     seeds: Annotated[int, typer.Option(help="How many: seeds 0, 1, 2, ...")],

@@ -60,7 +60,7 @@ def predict(
         raise UserError(*lines, f"{counted} not be read" + ("" if alone else "; all others are predicted"))
 
 
-@app.command()
+@app.command(short_help="Write a file that works without onecycle, and try it.")
 def export(
     run: RunArgument,
     form: Annotated[str, typer.Option("--format", help="onnx, pt2 or safetensors.")] = "onnx",

@@ -1,4 +1,4 @@
-"""A convolutional net of six trained convs behind fixed whitening: little arithmetic, learnt in a few epochs."""
+"""A convolutional net of six trained convs behind fixed whitening: little arithmetic, learned in a few epochs."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class NotebookObserver(Observer):
 
 @contextmanager
 def own_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
-    """A function that redraws a line of a notebook; at the end it says how long that took."""
+    """A function that redraws a line of a notebook; at the end it says how long that took, and where it broke off if it did."""
     started = time.monotonic()
     area = Area()
     last = ""
@@ -126,12 +126,17 @@ def own_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
         last = text
         area.show(bar(done, total, f"{title}: {text}"), f"{title}: {text}")
 
+    def end(how: str) -> None:
+        if last:
+            text = f"{title}: {how} {duration(time.monotonic() - started)}"
+            area.show(line(text), text, last=True)
+
     try:
         yield say
-    finally:
-        if last:
-            end = f"{title}: {last}, {duration(time.monotonic() - started)}"
-            area.show(line(end), end, last=True)
+    except BaseException:
+        end(f"{last}, broken off after")
+        raise
+    end("done in")
 
 
 def bar(done: int, total: int | None, text: str) -> str:

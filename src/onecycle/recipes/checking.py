@@ -36,8 +36,8 @@ _REQUIRED = inspect.Parameter.empty
 def recipe(name: str | Path | Recipe, /, **changes: Any) -> Recipe:
     """A checked recipe: a shipped name, a YAML file or a recipe, with changes.
 
-    Changes are parts as mappings or dotted keys: `recipe("custom_resnet", seed=1, schedule={"epochs": 3})` or
-    `recipe("custom_resnet", **{"schedule.epochs": 3})`. A component whose name changes keeps the options that the
+    Changes are parts as mappings or dotted keys: `recipe("custom_resnet", seed=1, schedule={"epochs": 12})` or
+    `recipe("custom_resnet", **{"schedule.epochs": 12})`. A component whose name changes keeps the options that the
     new one has too. Raises UserError with every problem found.
     """
     base, where = (name, name.name) if isinstance(name, Recipe) else _read(str(name))

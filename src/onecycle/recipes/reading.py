@@ -100,7 +100,7 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip() or not _is_unicode(key):
-            problems.append(f"--set {shown(pair)}: not of the form key=value, such as schedule.epochs=3")
+            problems.append(f"--set {shown(pair)}: not of the form key=value, such as data.batch_size=256")
             continue
         try:
             changes[key.strip()] = read_value(text)

@@ -1,4 +1,4 @@
-"""A run folder becomes one HTML page that holds everything it shows and asks nothing of anywhere."""
+"""A run folder becomes one HTML page that holds everything it shows and makes no network request."""
 
 from .comparison_page import write_comparison
 from .report import write_report
