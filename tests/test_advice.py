@@ -107,3 +107,15 @@ def test_a_training_says_it_once_and_a_resumed_one_does_not(tmp_path: Path) -> N
     messages.clear()
     onecycle.cross_validate(wanted, folds=2, model=net(), data=dataset(), out=tmp_path / "cv", observer=Told())
     assert sum("the test set has 60 images" in line for line in messages) == 1
+
+
+def test_a_plan_that_is_cut_short() -> None:
+    usual = of_counts(1000, 1000)
+    assert said(usual, **{"schedule.epochs": 6}) == []
+    short = {"schedule": {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.1], [4, 0.0]]}}
+    assert said(usual, **short) == ["schedule.knots goes on after the 3 epochs, so what they end with never comes"]
+    sizes = {"augment.resize": [[0, 8], [5, 12]], "data.hardest": [[6, 0.5]], "schedule.epochs": 6}
+    [line] = said(usual, **sizes)
+    assert line == "data.hardest goes on after the 6 epochs, so what they end with never comes"
+    [line] = said(usual, **short, **{"augment.resize": [[3, 12]]})
+    assert line.startswith("schedule.knots, augment.resize go on after the 3 epochs")

@@ -88,6 +88,22 @@ def test_the_result_is_kept_and_its_recipe_trains(tmp_path: Path, drawn: None) -
         found_by(out=tmp_path / "found")
 
 
+def test_the_folder_knows_where_images_and_weights_are(tmp_path: Path, drawn: None) -> None:
+    """So that the training that it offers begins."""
+    earlier = onecycle.train(small_recipe(), model=net(), data=dataset(), out=tmp_path / "earlier", report=False)
+    changes: dict[str, Any] = {"init": earlier, "data_dir": tmp_path, "lr_start": 1e-4}
+    onecycle.find_lr(small_recipe(), model=net(), data=dataset(), out=tmp_path / "found", **QUICK | changes)
+    assert onecycle.load(tmp_path / "found").environment["data_dir"] == str(tmp_path)
+    run = onecycle.resume(tmp_path / "found", model=net(), data=dataset(), report=False)
+    assert run.environment["init"]["run"] == str(earlier.path) and run.finished
+
+
+def test_a_fixed_end_above_what_is_found_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"with the rates that were found.*lr_final"):
+        found_by(out=tmp_path / "found", **{"schedule.lr_max": 0.9, "schedule.lr_final": 0.8})
+    assert not (tmp_path / "found").exists()
+
+
 def test_a_recipe_that_says_find_sweeps_first_and_stores_the_numbers(tmp_path: Path, quick: None, drawn: None) -> None:
     class Listener(onecycle.Observer):
         def on_message(self, text: str) -> None:

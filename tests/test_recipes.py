@@ -181,9 +181,11 @@ def test_a_renamed_component_keeps_what_the_new_one_has_too() -> None:
     assert changed.optimizer.options == {
         "momentum": 0.8,
         "nesterov": True,
-        "weight_decay": recipe("custom_resnet").optimizer.options["weight_decay"],
+        "weight_decay": 0.0,  # AdamW's, which is none of the gradient, is no strength for SGD's
         "decay_norms_and_biases": False,
     }
+    assert with_set("optimizer.name=muon").optimizer.options["weight_decay"] == 0.2
+    assert recipe("era_s12_lightning", optimizer={"name": "sgd"}).optimizer.options["weight_decay"] == 1e-4
     base = recipe("custom_resnet").schedule.options
     cyclic = with_set("schedule.name=cyclic", "schedule.half_cycle_epochs=3").schedule
     assert {key: cyclic.options[key] for key in ("epochs", "lr_min", "lr_max", "half_cycle_epochs")} == {

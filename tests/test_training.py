@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file
 from small import StopAt, assert_same_run, dataset, files, images, net, small_recipe, weights
 from torch import nn
@@ -31,6 +32,7 @@ from onecycle import (
     training,
 )
 from onecycle.data import Augmentation, Loader
+from onecycle.evaluator import Evaluator
 
 PLATEAU = {"schedule": {"name": "plateau", "epochs": 3, "lr": 0.02, "patience": 0, "threshold": 0.5}}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -211,7 +213,11 @@ def step_of_a_second(seconds: list[float]) -> Any:
     return step
 
 
-def test_the_average_of_the_weights_is_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("decay", [0.25, 0.9])
+def test_the_average_of_the_weights_is_what_is_stored(
+    decay: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its decay rises to the recipe's as TensorFlow's does with num_updates: the first steps must not stay."""
     seen: list[dict[str, torch.Tensor]] = []
     original = training._Training.train_step
 
@@ -220,11 +226,12 @@ def test_the_average_of_the_weights_is_what_is_stored(tmp_path: Path, monkeypatc
         seen.append({name: value.clone() for name, value in self.state.net.state_dict().items()})
 
     monkeypatch.setattr(training._Training, "train_step", step)
-    stored = weights(run_small(tmp_path / "run", **{"ema.decay": 0.9}))
+    stored = weights(run_small(tmp_path / "run", **{"ema.decay": decay}))
     for name in ("0.weight", "1.running_var", "9.bias"):
         average = seen[0][name].double()
-        for one in seen[1:]:
-            average = 0.9 * average + 0.1 * one[name].double()
+        for updates, one in enumerate(seen[1:], start=1):
+            kept = min(decay, (1 + updates) / (10 + updates))
+            average = kept * average + (1 - kept) * one[name].double()
         torch.testing.assert_close(stored[name].double(), average, rtol=1e-5, atol=1e-6)
         assert not torch.equal(stored[name], seen[-1][name])
 
@@ -322,6 +329,71 @@ def test_a_resume_with_other_images_or_keys_is_refused(tmp_path: Path) -> None:
     assert (
         resumed.steps()[4]["lr"] > 0.01 > resumed.steps()[5]["lr"] and resumed.recipe.schedule.options["lr_max"] == 0.01
     )
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_a_recipe_that_is_named_again_takes_no_change_back(tmp_path: Path) -> None:
+    folder, usual = tmp_path / "run", small_recipe()
+    with pytest.raises(Stopped):
+        run_small(folder, StopAt(5), **{"schedule.lr_max": 0.004, "checkpoint.every_seconds": 7.0})
+    with pytest.raises(Stopped):
+        changes = {"checkpoint.every_seconds": 9.0}
+        onecycle.resume(
+            folder, name=usual, model=net(), data=dataset(), changes=changes, observer=StopAt(6), device="cpu"
+        )
+    assert onecycle.load(folder).recipe.schedule.options["lr_max"] == 0.004
+    resumed = onecycle.resume(folder, name=usual, model=net(), data=dataset(), device="cpu")
+    assert resumed.recipe.checkpoint.every_seconds == 9.0
+    assert max(row["lr"] for row in resumed.steps()) <= 0.004
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_best_weights_of_an_epoch_that_is_lost_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the checkpoint of the epoch that did best was damaged, and the one before it knows another best."""
+    original, accuracies = Evaluator.columns, iter([0.5, 0.4, 0.3, 0.6])
+
+    def columns(*arguments: Any, **named: Any) -> Any:
+        return original(*arguments, **named) | {"val_accuracy": next(accuracies)}
+
+    monkeypatch.setattr(Evaluator, "columns", columns)
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        run_small(folder, StopAt(8), **{"data.val_fraction": 0.2, "schedule.epochs": 4})
+    Run.open(folder).write_best(net(), 3)
+    heard: list[str] = []
+
+    class Listener(Observer):
+        def on_message(self, text: str) -> None:
+            heard.append(text)
+
+    resumed = onecycle.resume(folder, model=net(), data=dataset(), device="cpu", observer=Listener())
+    assert "the weights that did best were of an epoch after the checkpoint, and are removed" in heard
+    with safe_open(resumed.path / "best.safetensors", framework="pt") as file:
+        assert int(file.metadata()["epoch"]) == resumed.summary["best"]["epoch"] == 4
+
+
+class Counting(torch.nn.Module):
+    """Adds how often it was called in training, which it keeps out of its state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net(dropout=0.0)
+        self.register_buffer("calls", torch.zeros(4), persistent=False)
+
+    def forward(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.calls += torch.arange(4.0)
+        logits: torch.Tensor = self.net(images_nchw) + 0.1 * self.calls
+        return logits
+
+
+@pytest.mark.usefixtures("tell_every_step")
+def test_buffers_of_the_average_that_no_state_dict_has_go_on_too(tmp_path: Path) -> None:
+    wanted = small_recipe(**{"ema.decay": 0.9})
+    whole = onecycle.train(wanted, model=Counting(), data=dataset(), out=tmp_path / "whole", device="cpu")
+    with pytest.raises(Stopped):
+        onecycle.train(wanted, model=Counting(), data=dataset(), out=tmp_path / "run", device="cpu", observer=StopAt(7))
+    assert_same_run(whole, onecycle.resume(tmp_path / "run", model=Counting(), data=dataset(), device="cpu"))
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What somebody with few images should know before the training, a line each."""
+"""What somebody should know before the training, of few images or of a plan that is cut short; a line each."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def advice(recipe: Recipe, sets: Sets, *, searched: bool = False) -> list[str]:
         _few_images(sets),
         _unbalanced(recipe, sets),
         _few_steps(recipe, sets),
+        _cut_short(recipe),
         _untested(sets, measured_on),
         _wide(sets, measured_on, folds=not searched and not recipe.data.fold),
     ]
@@ -68,6 +69,20 @@ def _few_steps(recipe: Recipe, sets: Sets) -> str:
         f"an epoch is {each}, and {recipe.schedule.name} of {recipe.epochs} epochs {steps * recipe.epochs} in all; "
         f"data.batch_size={smaller} gives {math.ceil(images / smaller)} an epoch"
     )
+
+
+def _cut_short(recipe: Recipe) -> str:
+    """What never comes where a recipe is trained for fewer epochs than it was made for."""
+    plans = {
+        "schedule.knots": [at for at, _ in recipe.schedule.options.get("knots", ())],
+        "augment.resize": [epoch + 1 for epoch, _ in recipe.augment.resize],
+        "data.hardest": [epoch + 1 for epoch, _ in recipe.data.hardest],
+    }
+    beyond = [key for key, ends in plans.items() if ends and math.ceil(max(ends)) > recipe.epochs]
+    if not beyond:
+        return ""
+    go = "goes" if len(beyond) == 1 else "go"
+    return f"{', '.join(beyond)} {go} on after the {recipe.epochs} epochs, so what they end with never comes"
 
 
 def _untested(sets: Sets, measured_on: str) -> str:

@@ -42,12 +42,15 @@ class Epochs:
     def scheduled(self, step: int) -> float:
         """Where a schedule, which knows epochs of `whole` steps, is at that step.
 
-        A shorter epoch runs from the first to the last step of a whole one, so that rates meet their ends all the same.
+        A shorter epoch runs from the first to the last step of a whole one, so that rates meet their ends all the same;
+        one of a single step is at the last.
         """
         epoch = self._epoch(step)
         within, length = step - self._starts[epoch], self._lengths[epoch]
-        if length == self._whole or length == 1:
+        if length == self._whole:
             return epoch * self._whole + within
+        if length == 1:
+            return (epoch + 1) * self._whole - 1
         return epoch * self._whole + within * (self._whole - 1) / (length - 1)
 
     def share(self, steps: int) -> float:

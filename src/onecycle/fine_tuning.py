@@ -19,6 +19,12 @@ def earlier_statistics(recipe: Recipe) -> tuple[tuple[float, float, float], tupl
     return _earlier(recipe).recipe.data.statistics
 
 
+def earlier_weights(recipe: Recipe) -> dict[str, str]:
+    """The run that the recipe's `init` names and the SHA-256 of its weights, as environment.json has them."""
+    run = _earlier(recipe)
+    return {"run": str(run.path), "sha256": digest((run.path / "model.safetensors").read_bytes())}
+
+
 def take_over(net: nn.Module, recipe: Recipe, classes: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Give `net` the final weights and buffers of the run that the recipe's `init` names, in place.
 
@@ -37,8 +43,7 @@ def take_over(net: nn.Module, recipe: Recipe, classes: Sequence[str]) -> tuple[s
     kept = f"its head too, as the {len(known)} classes are the same"
     if not same:
         kept = f"but for the head, {head}, which begins anew: {_count(known)} there, {_count(classes, known)} here"
-    described = {"run": str(run.path), "sha256": digest((run.path / "model.safetensors").read_bytes())}
-    return f"begins with the weights of {run.path}, {kept}", described
+    return f"begins with the weights of {run.path}, {kept}", earlier_weights(recipe)
 
 
 def check_same(recipe: Recipe, described: Mapping[str, str], known: object) -> None:

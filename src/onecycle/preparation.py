@@ -44,13 +44,15 @@ def with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module |
     if isinstance(model, nn.Module):
         net = model
         wanted = wanted.evolve(model=Component(name=OWN + type(model).__name__))
+    elif isinstance(model, type):
+        raise UserError(f"model is the class {model.__name__}; hand in a net, {model.__name__}(...)")
     elif model is not None:
         wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
     if isinstance(data, str | Mapping):
         wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
     elif data is not None:
         dataset = as_dataset(data, wanted.data.split_seed)
-        wanted = wanted.evolve(data={"name": f"{OWN}images", "image_size": dataset.train.image_size})
+        wanted = recipe(wanted, data={"name": f"{OWN}images", "image_size": dataset.train.image_size})
     return checked(wanted, wanted.name), net, dataset
 
 
@@ -100,6 +102,10 @@ def as_dataset(data: Any, seed: int) -> Dataset:
     Raises UserError where they are something else, or do not fit each other.
     """
     if isinstance(data, ImageSet):
+        if len(data) < TEST_SHARE:
+            raise UserError(
+                f"data has {len(data)} images; at least {TEST_SHARE}, of which one tests, or a Dataset of two"
+            )
         test, train = stratified_split(data.labels, len(data) // TEST_SHARE, seed)
         data = Dataset(data.subset(train), data.subset(test))
     if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(one, ImageSet) for one in data)):
@@ -250,6 +256,9 @@ def with_rates(recipe: Recipe, *, lr_min: float, lr_max: float) -> Recipe:
 
 def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
     """Raise UserError where the parts do not fit together, before anything is written; rates may be still to find."""
+    if any(isinstance(one, nn.parameter.UninitializedParameter) for one in net.parameters()):
+        raise UserError(f"the net {type(net).__name__} has lazy layers that have seen no image yet; show it one before")
+    class_weights(recipe, sets.train, torch.device("cpu"))
     loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
     schedule = build_schedule(recipe, len(loader), provisional(recipe.schedule.options))
     optimizer = registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
@@ -258,7 +267,8 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
             f"schedule.momentum: the optimizer {recipe.optimizer.name} has none; null, or another optimizer"
         )
     for side in sorted({sets.train.image_size, *(side for _, side in recipe.augment.resize)}):
-        try_side(net, side, f"takes no images of {side} pixels a side")
+        found = try_side(net, side, f"takes no images of {side} pixels a side")
+        check_logits(net, found, len(sets.train.classes))
     size = recipe.data.batch_size
     for epoch in sorted({0, *(epoch for pairs in (recipe.augment.resize, recipe.data.hardest) for epoch, _ in pairs)}):
         if size == 1 or (loader.chosen(epoch) % size == 1 and not recipe.data.drop_last):
@@ -267,19 +277,37 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
             try_side(net, side, what, train=True)
 
 
-def try_side(net: nn.Module, side: int, what: str, *, train: bool = False) -> None:
-    """Raise UserError with `what` where a copy of the net cannot take an image of `side` x `side` pixels."""
+def try_side(net: nn.Module, side: int, what: str, *, train: bool = False) -> Any:
+    """What a copy of the net gives for an image of `side` x `side` pixels; None where the net cannot be copied.
+
+    Raises UserError with `what` where it cannot take the image.
+    """
     try:
         tried = copy.deepcopy(net).train(train)
     except (RuntimeError, TypeError):  # such a net may train all the same
-        return
+        return None
     first = next(tried.parameters())
     try:
         with torch.no_grad(), torch.random.fork_rng([]):
-            tried(torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype))
-    except (RuntimeError, ValueError) as error:
+            return tried(torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype))
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the net {type(net).__name__} {what} ({reason})") from error
+
+
+def check_logits(net: nn.Module, found: Any, classes: int) -> None:
+    """Raise UserError where what a net gives for one image, or None where that is not known, is no row of logits."""
+    if found is None:
+        return
+    if not isinstance(found, Tensor):
+        given = f"a {type(found).__name__}"
+    elif found.shape == (1, classes) and found.is_floating_point():
+        return
+    else:
+        given = f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
+    raise UserError(
+        f"the net {type(net).__name__} gives {given} for one image; floats [1, {classes}] are needed, a logit a class"
+    )
 
 
 def fingerprints(sets: Sets) -> dict[str, str | None]:

@@ -81,8 +81,8 @@ def register(kind: str, name: str, target: str) -> None:
     The object is a function whose keyword-only parameters are the options that a recipe may set beside the name, called
     so: model `build(num_classes, *, ...)`, data `load(*, data_dir, image_size)`, optimizer `build(net, *, ...)`,
     schedule `build(steps_per_epoch, *, epochs, ...)`, recipe `build()`; docs/api.md has examples. To register
-    the same again changes nothing. Raises UserError where the kind is unknown, the name is taken or unfit, or the target
-    is of another form.
+    the same again changes nothing. Raises UserError where the kind is unknown, the name is taken or unfit, or the
+    target is of another form.
     """
     known = _known(kind)
     if known.get(name, target) != target:

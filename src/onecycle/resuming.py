@@ -44,4 +44,8 @@ def take_up(
     if rows not in ("", run.rows_digest(state.epoch, state.step)):
         names = f"{run.path}: metrics.csv or steps.csv"
         observer.on_message(f"{names} is not what was written before the checkpoint; its curves may be wrong")
+    best = int(state.best["epoch"]) if state.best else None
+    if run.remove_best_but(best) and best != state.epoch:  # or else it is written anew in a moment
+        state.best = None
+        observer.on_message("the weights that did best were of an epoch after the checkpoint, and are removed")
     run.add_resumption(recipe, {"step": state.step, **resumed_on})

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
 
@@ -33,7 +33,8 @@ from .sealing import check_sealed_text, damaged, digest, read_sealed_json, write
 
 _BEFORE_RECIPE = (".", "environment.json", "lr_range.json")  # how the names begin of what is written before recipe.yaml
 FOLDS_PLAN = "cross_validation.json"  # is in a folder that holds the runs of a cross-validation
-_DIGESTED = ("metrics.csv", "steps.csv", "lr_range.json", "best.safetensors", "model.safetensors", "predictions.npz")
+_BEST = "best.safetensors"
+_DIGESTED = ("metrics.csv", "steps.csv", "lr_range.json", _BEST, "model.safetensors", "predictions.npz")
 _NUMBER = (int, float)
 _SUMMARY: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("epochs", "steps", "parameters", "train_seconds", "wall_seconds", "images_per_second"), _NUMBER),
@@ -222,9 +223,19 @@ class Run(RunFiles):
         self._write_weights("model.safetensors", net)
         write_sealed_json(self.path / "model.json", description)
 
-    def write_best(self, net: nn.Module) -> None:
-        """Store the weights that did best on the held-out part."""
-        self._write_weights("best.safetensors", net)
+    def write_best(self, net: nn.Module, epoch: int) -> None:
+        """Store the weights that did best on the held-out part, those after `epoch`."""
+        self._write_weights(_BEST, net, {"epoch": str(epoch)})
+
+    def remove_best_but(self, epoch: int | None) -> bool:
+        """Remove the best weights where they are of another epoch, which is to be trained anew; whether they were."""
+        path, known = self.path / _BEST, None
+        with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
+            known = (file.metadata() or {}).get("epoch")
+        if known in (None, str(epoch)):
+            return False
+        path.unlink()
+        return True
 
     def write_predictions(self, logits_nk: torch.Tensor, labels: torch.Tensor) -> None:
         """Store the test set's logits and labels."""
@@ -249,10 +260,10 @@ class Run(RunFiles):
     def __repr__(self) -> str:
         return f"Run({json.dumps(str(self.path))})"
 
-    def _write_weights(self, name: str, net: nn.Module) -> None:
+    def _write_weights(self, name: str, net: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
         # Copies, as safetensors refuses tensors that share memory, which tied weights do.
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
-        write_bytes(self.path / name, save(tensors, {"format": "pt"}))
+        write_bytes(self.path / name, save(tensors, {"format": "pt", **(metadata or {})}))
 
 
 def _exists(path: Path) -> UserError:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from . import optim, registry
 from .recipes import Recipe
@@ -45,9 +45,7 @@ class TrainingState:
         """The state before the first step; moves the net to the device, channels-last."""
         net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
-        ema = None
-        if recipe.ema:
-            ema = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema.decay), use_buffers=True)
+        ema = optim.averaged_net(net, recipe.ema.decay) if recipe.ema else None
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         return cls(net, optimizer, ema, schedule if isinstance(schedule, Plateau) else None, scaler, device)
 
@@ -129,8 +127,9 @@ class TrainingState:
             "sample_losses": self.sample_losses,
             "chosen": self.chosen,
             "net": dict(self.net.state_dict()),
-            "buffers": self._unsaved_buffers(),
+            "buffers": _unsaved_buffers(self.net),
             "ema": dict(self.ema.state_dict()) if self.ema else None,
+            "ema_buffers": _unsaved_buffers(self.ema.module) if self.ema else {},
             "optimizer": self.optimizer.state_dict(),
             "plateau": self.plateau.state() if self.plateau else None,
             "scaler": self.scaler.state_dict(),
@@ -150,10 +149,12 @@ class TrainingState:
             if saved["net"][name].dtype != value.dtype:  # torch would convert it, a complex one to its real part
                 raise ValueError(f"{name} is {saved['net'][name].dtype}; {value.dtype} is needed")
         self.net.load_state_dict(saved["net"])
-        for name, buffer in self._unsaved_buffers().items():
+        for name, buffer in _unsaved_buffers(self.net).items():
             buffer.copy_(saved["buffers"][name])
         if self.ema:
             self.ema.load_state_dict(saved["ema"])
+            for name, buffer in _unsaved_buffers(self.ema.module).items():
+                buffer.copy_(saved["ema_buffers"][name])
         optim.restore(self.optimizer, self._of_this_optimizer(saved["optimizer"]))
         if self.plateau:
             self.plateau.restore(saved["plateau"])
@@ -173,10 +174,11 @@ class TrainingState:
             raise ValueError("a moment of the optimizer is no tensor")
         return {**saved, "param_groups": groups}
 
-    def _unsaved_buffers(self) -> dict[str, Tensor]:
-        """The buffers that a net keeps out of its state dict; a training may depend on them all the same."""
-        known = self.net.state_dict().keys()
-        return {name: buffer for name, buffer in self.net.named_buffers() if name not in known}
+
+def _unsaved_buffers(net: nn.Module) -> dict[str, Tensor]:
+    """The buffers that a net keeps out of its state dict; a training may depend on them all the same."""
+    known = net.state_dict().keys()
+    return {name: buffer for name, buffer in net.named_buffers() if name not in known}
 
 
 def _check_plain_values(saved: dict[str, Any]) -> None:

@@ -303,7 +303,7 @@ class _Training:
         In this order, and again on resuming, so that a training which ends between the two keeps both in step.
         """
         if self.world.first and self.state.best and self.state.best["epoch"] == epochs:
-            self.run.write_best(self.state.evaluated_net)
+            self.run.write_best(self.state.evaluated_net, epochs)
 
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingFailed rather than save weights that are no numbers."""

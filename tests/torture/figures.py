@@ -116,7 +116,7 @@ def stopped(path: Path, place: str, value: float, step: int, seconds: float) -> 
     model = Poisoned(place, value, step)
     spoilt = type("Spoilt", (SpoiltAverage,), {"poison": (value, step if place == "average" else 0)})
     try:
-        with mock.patch("onecycle.state.AveragedModel", spoilt):
+        with mock.patch("onecycle.optim.averaging.AveragedModel", spoilt):
             small_runs.train(path, model=model, **{"checkpoint.every_seconds": seconds})
         return "it went on to its end", step
     except Exception as error:

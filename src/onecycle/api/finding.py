@@ -11,14 +11,15 @@ from torch import nn
 from .. import lr_range
 from .. import run as folder
 from ..data import Dataset, ImageSet
-from ..hardware import environment, resolve_device
+from ..fine_tuning import earlier_weights
+from ..hardware import resolve_device
 from ..lr_range import LrRange
 from ..observer import Observer
-from ..preparation import build_net, fingerprints, load_data, rehearse, resolve, split, with_own
+from ..preparation import build_net, load_data, rehearse, resolve, split, with_own
 from ..progress import default_observer
-from ..recipes import Recipe, recipe
+from ..recipes import Recipe, checked, recipe
 from .runs import Run
-from .training import draw, sweep, with_init
+from .training import draw, facts, sweep, with_init
 
 
 def find_lr(
@@ -67,6 +68,9 @@ def find_lr(
     )
     if out is not None:
         rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
-        described = environment(chosen) | fingerprints(sets)
-        draw(Run.create(Path(out), resolved.evolve(schedule=rates), described, found.to_dict()), found)
+        described = facts(sets, chosen, data_dir)
+        if resolved.init is not None:
+            described["init"] = earlier_weights(resolved)
+        to_train = checked(resolved.evolve(schedule=rates), f"{resolved.name} with the rates that were found")
+        draw(Run.create(Path(out), to_train, described, found.to_dict()), found)
     return found

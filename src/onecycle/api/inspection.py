@@ -200,7 +200,7 @@ def _net_if_there(run: Run, model: nn.Module | None, device: torch.device) -> tu
 
 
 def _other_images(run: Run, data: Dataset | ImageSet | str, data_dir: str | Path | None) -> ImageSet:
-    """Images to evaluate a run on. Raises UserError where they have other classes."""
+    """Images to evaluate a run on. Raises UserError where they have other classes, or another size."""
     if isinstance(data, str):
         data = _named_images(run, data, data_dir)
     images = data if isinstance(data, ImageSet) else as_dataset(data, seed=0).test
@@ -208,6 +208,10 @@ def _other_images(run: Run, data: Dataset | ImageSet | str, data_dir: str | Path
         raise UserError(
             f"the images have the classes {_listed(images.classes)}; those of {run.path} are needed: "
             f"{_listed(run.classes)}"
+        )
+    if images.image_size != run.recipe.data.image_size:
+        raise UserError(
+            f"the images have {images.image_size} pixels a side; {run.path} was trained on {run.recipe.data.image_size}"
         )
     return images
 

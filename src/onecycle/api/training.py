@@ -17,7 +17,7 @@ from ..data import Dataset, ImageSet
 from ..distributed import World, joined
 from ..errors import UserError
 from ..fine_tuning import check_same, take_over
-from ..hardware import environment, threads
+from ..hardware import environment, resolve_precision, threads
 from ..lr_range import LrRange
 from ..observer import Observer
 from ..preparation import (
@@ -130,7 +130,7 @@ def _made(
     """
     Run.check_unused(out)
     with threads(resolved.resources.cpus):
-        described = environment(chosen) | fingerprints(sets)
+        described = facts(sets, chosen, data_dir)
     if resolved.init is not None:
         said, described["init"] = take_over(net, resolved, sets.train.classes)
         watcher.on_message(said)
@@ -138,8 +138,6 @@ def _made(
     if rates_to_find(resolved.schedule.options):
         found = sweep(resolved, sets, chosen, handed_in, watcher)
         resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
-    if data_dir is not None:  # so that the run can be resumed without naming it again
-        described["data_dir"] = str(Path(data_dir).absolute())
     if world.size > 1:
         described["processes"] = world.size
     run = Run.create(None if out is None else Path(out), resolved, described, found.to_dict() if found else None)
@@ -148,6 +146,14 @@ def _made(
         for message in found.messages:
             watcher.on_message(message)
     return resolved, run
+
+
+def facts(sets: Sets, device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
+    """What the environment.json of a run that begins here and now has."""
+    found = environment(device) | fingerprints(sets)
+    if data_dir is not None:  # so that the run can be resumed without naming it again
+        found["data_dir"] = str(Path(data_dir).absolute())
+    return found
 
 
 def resume(
@@ -192,8 +198,13 @@ def _resume(
     for key, value in flatten(dict(changes)).items():
         if value == "find":
             raise UserError(f"{key} find: a resumed run has begun with {_rate_of(stored, key)}; name a number instead")
-    wanted, net, dataset = with_own(recipe(stored if name is None else name, **changes), model, data)
+    wanted = recipe(stored if name is None else name, **changes)
+    if name is not None:
+        wanted = recipe(wanted, **_as_last_trained(wanted, stored, changes))
+    wanted, net, dataset = with_own(wanted, model, data)
     wanted = as_resolved(wanted, stored)
+    if changes.get("precision") == "auto":
+        wanted = wanted.evolve(precision=resolve_precision("auto", chosen))
     if wanted.name != stored.name:
         raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {wanted.name!r}; leave the recipe out")
     changed = differences(stored, wanted)
@@ -227,6 +238,15 @@ def _resume(
     if report and world.first:
         finish(run, sets, net, chosen, watcher)
     return run
+
+
+def _as_last_trained(wanted: Recipe, stored: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed run may change, as it is stored, but for what is changed now."""
+    if wanted.schedule.name != stored.schedule.name:  # refused in a moment
+        return {}
+    known, asked = flatten(wanted.model_dump()).keys(), flatten(dict(changes)).keys()
+    was = flatten(stored.model_dump())
+    return {key: was[key] for key in was.keys() & known - asked if key.startswith(_OF_RESUMING)}
 
 
 def with_init(changes: Mapping[str, Any], init: str | Path | folder.Run | None) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def data_fetch(
         Path | None, typer.Option(help="The folder to put it in; else ONECYCLE_DATA, else the user's cache.")
     ] = None,
     mirror: Annotated[
-        list[str] | None, typer.Option(metavar="ADDRESS", help="An address to try first; also ONECYCLE_MIRROR. May be repeated.")
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="An address to try first; also ONECYCLE_MIRROR. May be repeated."),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before the next address.")] = 30.0,
 ) -> None:

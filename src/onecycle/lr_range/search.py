@@ -56,7 +56,7 @@ def find(
     loss = functools.partial(F.cross_entropy, weight=weights, label_smoothing=recipe.loss.label_smoothing)
     done: list[Sweep] = []
     for number in range(sweeps):
-        seeded = recipe.evolve(seed=recipe.seed + number)
+        seeded = recipe.evolve(seed=(recipe.seed + number) % 2**63)
         swept = _copy(net) if net else build_net(seeded, len(sets.train.classes))
         swept.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.init is None:

@@ -45,7 +45,11 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent with momentum, Nesterov's by default; `weight_decay` as in torch.optim.SGD."""
     groups = _groups(net, weight_decay, decay_norms_and_biases)
-    return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov and momentum > 0, fused=True)
+    optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov and momentum > 0, fused=True)
+    # The fused step would take memory as it finds it, and leave it so where a GradScaler skips the first step.
+    for parameter in trained_parameters(net) if momentum > 0 else ():
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _groups(net: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict[str, Any]]:

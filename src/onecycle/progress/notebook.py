@@ -116,7 +116,7 @@ class NotebookObserver(Observer):
 
 @contextmanager
 def own_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
-    """A function that redraws a line of a notebook; at the end it says how long that took, and where it broke off if it did."""
+    """A function that redraws a line of a notebook; at the end it says how long that took."""
     started = time.monotonic()
     area = Area()
     last = ""

@@ -23,6 +23,7 @@ from .schema import OWN, Recipe, annotation_at, fields_at, form, refuse_booleans
 
 COMPONENTS = ("model", "optimizer", "schedule")
 
+_DECOUPLED = ("adamw", "muon")  # their weight decay is no part of the gradient, so its strength is of another kind
 _PRECISE = (
     "finite",
     "greater",
@@ -100,7 +101,10 @@ def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any]) -> tup
     flat: dict[str, Any] = {}
     for key, part in changes.items():
         value = part.model_dump() if isinstance(part, BaseModel) else part
-        flat.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value})
+        if isinstance(value, Mapping) and (value or values.get(key) is not None):
+            flat.update({f"{key}.{k}": v for k, v in value.items()})
+        else:
+            flat[key] = value
     for kind in COMPONENTS:
         _rename(kind, values, flat)
     problems = []
@@ -109,7 +113,7 @@ def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any]) -> tup
         part = values
         for parent in parents:
             inner = part.get(parent)
-            if inner is None and parent in ("ema", "data", "augment", "loss", "checkpoint"):
+            if inner is None and parent not in COMPONENTS and fields_at([parent]):
                 inner = {}
             if not isinstance(inner, dict):
                 problems.append(f"unknown key {key!r}; {suggestion(key, _known_keys(values))}")
@@ -121,12 +125,14 @@ def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any]) -> tup
 
 
 def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Where a component's name changes, drop the old options that the new component does not have."""
+    """Where a component's name changes, drop the old options that the new component lacks, or means otherwise."""
     new = changes.get(f"{kind}.name")
     old = values.get(kind)
     if not isinstance(old, dict) or new is None or new == old.get("name") or new not in registry.names(kind):
         return
-    known = registry.options(registry.load(kind, new))
+    known = set(registry.options(registry.load(kind, new)))
+    if kind == "optimizer" and (old.get("name") in _DECOUPLED) != (new in _DECOUPLED):
+        known.discard("weight_decay")
     values[kind] = {key: value for key, value in old.items() if key == "name" or key in known}
 
 
@@ -200,7 +206,8 @@ def _contradictions(recipe: Recipe, refused: Collection[str]) -> list[str]:
     """Values that do not go together; none that involves a key, or a whole part, which is refused already."""
     found: dict[tuple[str, ...], str] = {}
     augment, data, every = recipe.augment, recipe.data, recipe.evaluate_every
-    size, watched = data.image_size, recipe.schedule.options.get("monitor") == "val_loss"
+    size, monitor = data.image_size, recipe.schedule.options.get("monitor")
+    watched = monitor == "val_loss"
     if augment.cutout > size:
         problem = f"augment.cutout {augment.cutout} is larger than the image; at most data.image_size, {size}"
         found["augment.cutout", "data.image_size"] = problem
@@ -230,6 +237,11 @@ def _contradictions(recipe: Recipe, refused: Collection[str]) -> list[str]:
     if watched and every != 1:
         problem = f"schedule.monitor is val_loss, but evaluate_every is {every}; 1 is needed"
         found["schedule.name", "evaluate_every"] = problem
+    if monitor == "train_loss" and data.hardest:
+        problem = (
+            "schedule.monitor train_loss rises where data.hardest leaves the easy images out; val_loss, or no hardest"
+        )
+        found["schedule.monitor", "data.hardest"] = problem
     if recipe.schedule.options.get("momentum") is not None and recipe.optimizer.name == "muon":
         problem = "schedule.momentum does not go with optimizer muon, which has several; adam, adamw or sgd, or null"
         found["schedule.momentum", "optimizer.name"] = problem
@@ -268,6 +280,9 @@ def _problem(key: str, errors: list[Any], value: Any, annotation: Any) -> str:
     if of_wrong_form and not error["type"].startswith(_PRECISE):
         return f"{key} {shown(value)}: must be {form(annotation)}"
     value = shown(error.get("input"))
+    if error["type"] == "model_type":
+        named = "name" in fields_at(key.split("."))
+        return f"{key} {value}: must be a mapping of keys{f'; for its name {key}.name' if named else ''}"
     if error["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'|(\d+)", error["ctx"]["expected"])
         return f"{key} {value} is not allowed; {suggestion(error['input'], [a or b for a, b in allowed])}"

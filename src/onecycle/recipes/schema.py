@@ -142,7 +142,7 @@ class Loss(_Part):
 class Ema(_Part):
     """Exponential moving average of weights and buffers, which then is what is evaluated and stored."""
 
-    decay: float = Field(0.999, gt=0, lt=1)  # a step
+    decay: float = Field(0.999, gt=0, lt=1)  # a step; (1 + n) / (10 + n) after n steps, while that is smaller
 
 
 class Checkpoint(_Part):

@@ -18,7 +18,6 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ... import evaluation, optim, plots, registry
 from ...errors import UserError
@@ -123,7 +122,7 @@ class LitClassifier(LightningModule):
     def configure_callbacks(self) -> Sequence[Callback]:
         """Lightning's weight averaging, where the recipe has it."""
         ema = self.recipe.ema
-        return [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(ema.decay))] if ema else []
+        return [WeightAveraging(multi_avg_fn=optim.ema_multi_avg_fn(ema.decay))] if ema else []
 
     def on_train_start(self) -> None:
         """Let the net take its first weights from the images; warn where the Trainer will not do as the recipe says."""
