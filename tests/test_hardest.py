@@ -17,7 +17,7 @@ from small import StopAt, assert_same_run, dataset, net, small_recipe
 from torch import Tensor, nn
 
 import onecycle
-from onecycle import Observer, Run, Stopped, UserError, recipe, training
+from onecycle import Observer, Progress, Run, Stopped, UserError, recipe, training
 from onecycle.checkpoint import load_state, save_state
 from onecycle.data import Augmentation, Loader
 from onecycle.epochs import Epochs
@@ -423,3 +423,15 @@ def test_a_range_test_goes_over_all_images() -> None:
         for pairs in ([], [[1, 0.4]])
     ]
     assert found[0] == found[1]
+
+
+def test_a_progress_bar_knows_the_epochs_own_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "FLUSH_SECONDS", 0.0)
+    told: list[tuple[int, int, int]] = []
+
+    class Listener(Observer):
+        def on_progress(self, progress: Progress) -> None:
+            told.append((progress.epoch, progress.step_in_epoch, progress.steps_in_epoch))
+
+    run_small(tmp_path / "run", Listener(), **{"data.hardest": [[1, 0.5]]})
+    assert told == [*((1, step, 4) for step in range(1, 5)), *((epoch, step, 2) for epoch in (2, 3) for step in (1, 2))]

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from onecycle.hardware import environment
 
 pytest.importorskip("resource", reason="counts page faults as Unix does")
 
@@ -34,3 +37,10 @@ def test_memory_is_given_out_again_without_new_pages_where_the_device_is_the_pro
     told = subprocess.run([sys.executable, "-c", COUNTING], capture_output=True, text=True, check=True)
     left_alone, inside, outside = map(int, told.stdout.split())
     assert inside < 100 < min(left_alone, outside)  # 48 MiB are 12,288 pages of 4 KiB, or 24 huge ones
+
+
+def test_passwords_in_addresses_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["search", "--storage", "postgresql://me:s3:cret@host:5432/name", "--storage=mysql://u:p@h/n", "a@b:c/d"]
+    monkeypatch.setattr(sys, "argv", words)
+    kept = ["search", "--storage", "postgresql://me:***@host:5432/name", "--storage=mysql://u:***@h/n", "a@b:c/d"]
+    assert environment(torch.device("cpu"))["argv"] == kept

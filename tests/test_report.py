@@ -14,10 +14,10 @@ from sklearn.metrics import confusion_matrix
 
 import onecycle
 from onecycle import ImageSet, UserError
-from onecycle.evaluation import mistakes
+from onecycle.evaluation import evaluate, mistakes
 from onecycle.explanation import explain
 from onecycle.reporting import gallery as gallery_module
-from onecycle.reporting.headline import claims_of
+from onecycle.reporting.headline import claims_of, headline
 from onecycle.reporting.making import changes, command
 from onecycle.run import Run
 
@@ -243,8 +243,37 @@ def test_a_stopped_training_says_how_far_it_came_and_how_to_go_on(tmp_path: Path
 
 def test_a_training_that_was_stopped_in_its_first_epoch(tmp_path: Path) -> None:
     page = Page(report(begun(tmp_path / "run", steps=3), None))
-    assert "Stopped after step 3, before the first of 3 epochs was whole" in page.section("result")
+    assert "Stopped after step 3, in epoch 1 of 3" in page.section("result")
     assert len(page.all("svg")) == 1
+
+
+def test_a_training_whose_epochs_differ_says_in_which_it_is(tmp_path: Path) -> None:
+    run = begun(tmp_path / "run", resolved(**{"data.hardest": [[1, 0.5]]}), steps=10)
+    said = Page(report(run, None)).section("result")
+    assert "Stopped after step 10, in epoch 3 of 3" in said and "after epoch 2" in said
+
+
+def test_what_would_not_make_it_again_is_not_said_to(tmp_path: Path, images: ImageSet) -> None:
+    again, logits = "makes it again", guesses(images, 1.0)
+    usual = finished(tmp_path / "usual", images, logits)
+    assert again in Page(report(usual, None)).section("making")
+    own = resolved().evolve(data={"name": "own:images"})
+    said = Page(report(finished(tmp_path / "own", images, logits, own), None)).section("making")
+    assert "handed in from Python" in said and "onecycle train" not in said.partition("handed in")[2][:200]
+    changed = {"step": 8, "changed": {"schedule.lr_max": [0.002, 0.02]}}
+    usual.add_resumption(usual.recipe, changed)
+    said = Page(report(usual, None)).section("making")
+    assert again not in said and "trains from the start by" in said
+    assert "Resumed after step 8, with schedule.lr_max 0.02 instead of 0.002." in said
+
+
+@pytest.mark.parametrize(("right", "count", "shown"), [(357, 360, ""), (9408, 10000, "± 0.5"), (1, 1, "")])
+def test_a_symmetric_interval_alone_is_shown_by_its_half(right: int, count: int, shown: str, tmp_path: Path) -> None:
+    labels = np.zeros(count, np.int64)
+    logits = np.zeros((count, 2), np.float32)
+    logits[np.arange(count), (np.arange(count) >= right).astype(int)] = 1
+    run = finished(tmp_path / "run", ImageSet(np.zeros((count, 1, 1, 3), np.uint8), labels, ("a", "b")), logits)
+    assert headline(run, evaluate(logits, labels, ("a", "b"))).spread == shown
 
 
 def test_a_training_that_has_not_begun(tmp_path: Path) -> None:

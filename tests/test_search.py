@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -348,6 +349,20 @@ def test_no_trial_begins_after_the_time(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--timeout 1e-09: over before a trial could begin"):
         search(tmp_path / "search", timeout=1e-9)
     assert list((tmp_path / "search" / "trials").iterdir()) == []
+
+
+def test_a_lost_database_takes_no_run_for_another_trial(whole: Search, tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    shutil.copytree(whole.path, out)
+    (out / "search.db").unlink()
+    first, second = out / "trials/0000", out / "trials/0001"
+    first.rename(out / "x")
+    second.rename(first)
+    (out / "x").rename(second)
+    before = (first / "trial.json").read_bytes()
+    with pytest.raises(UserError, match=r"0000: is the run of another trial, .* differs; the database is not the one"):
+        search(out)
+    assert (first / "trial.json").read_bytes() == before
 
 
 def test_another_search_does_not_go_into_the_folder(whole: Search, tmp_path: Path) -> None:

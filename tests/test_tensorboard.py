@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,19 @@ def test_a_resumed_training_takes_the_place_of_what_came_after_its_checkpoint(tm
     for tag in ("loss/test", "accuracy/train", "epoch/lr"):
         assert points(run, tag) == points(whole, tag)
         assert len(events(run).Scalars(tag)) == 3
+
+
+def test_a_training_that_begins_anew_takes_the_place_of_all(tmp_path: Path) -> None:
+    """As where it was stopped before its first checkpoint."""
+    run = onecycle.train(small_recipe(), model=net(), data=dataset(), out=tmp_path / "run", observer=Observer())
+    at = Progress(1, 12, 1, 3, 1, 4, lr=0.1, loss=1.0, accuracy=0.5, images_per_second=1.0, seconds_left=0.0)
+    for last in (8, 5):
+        observer = TensorBoardObserver()
+        observer.on_start(run.recipe, run, "cpu", 0)
+        for step in range(1, last + 1):
+            observer.on_progress(replace(at, step=step))
+        observer.on_end()
+    assert [event.step for event in events(run).Scalars("progress/loss")] == [1, 2, 3, 4, 5]
 
 
 def test_the_pictures_of_a_run(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from small import assert_same_run, dataset, files, images, net, small_recipe
 
 import onecycle
-from onecycle import Dataset, Observer, Run, Stopped, TrainingFailed, Trials, UserError, schedule, training
+from onecycle import Dataset, Observer, Recipe, Run, Stopped, TrainingFailed, Trials, UserError, schedule, training
 from onecycle.files import locked
 from onecycle.observer import Said
 from onecycle.sealing import read_sealed_json, write_sealed_json
@@ -200,6 +200,22 @@ def test_a_trial_that_fails_is_a_row_and_the_others_go_on(
     )
     by_hand = Trials.load(path).failed[0]
     assert by_hand.seed == 0 and "not the run that was planned, schedule.lr_max differs" in str(by_hand.error)
+
+
+def test_a_trial_without_enough_memory_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = job.begin
+
+    def begin(wanted: Recipe, *arguments: Any, **named: Any) -> Run:
+        if wanted.data.batch_size == 50:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return original(wanted, *arguments, **named)
+
+    with monkeypatch.context() as small:
+        small.setattr(job, "begin", begin)
+        found = trials(tmp_path / "trials", vary={"data.batch_size": [60, 50]}, seeds=2)
+    assert [one.status for one in found.trials] == 2 * ["finished", "failed"]
+    assert {one.error for one in found.failed} == {"there is not enough memory for it"}
+    assert len(trials(tmp_path / "trials", vary={"data.batch_size": [60, 50]}, seeds=2).finished) == 4
 
 
 def test_a_run_that_cannot_be_read_is_named(whole: Trials, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
 from small import dataset, net, small_recipe
 from test_trials import SILENT
 
 import onecycle
 from onecycle import TrainingFailed, UserError
+from onecycle.progress.console import Console, fitted
 from onecycle.studies import LocalEngine, Resources, read_vary
+from onecycle.studies.seeds import words
+from onecycle.studies.seeds.measured import Trial, compare_in_pairs, measure, seeds_needed
 from onecycle.studies.seeds.variants import variants
 
 
@@ -82,3 +87,49 @@ def test_variants_of_one_name_are_told_apart() -> None:
     one, other = variants(["digits", "digits"], [small_recipe(), small_recipe()])
     assert (one.label, one.folder, other.label, other.folder) == ("digits", "digits", "digits (2)", "digits_2")
     assert replace(one, label="x").folder == "digits"
+
+
+def measured(*accuracies: float | None) -> list[Trial]:
+    """Trials of the variants a, b, c, ... in turn, each over as many seeds; None has failed."""
+    count = len(accuracies) // SEEDS
+    return [
+        Trial("abcdefgh"[number // SEEDS], number % SEEDS, f"{number}", "failed" if one is None else "finished", {})
+        if one is None
+        else Trial("abcdefgh"[number // SEEDS], number % SEEDS, f"{number}", "finished", {"accuracy": one})
+        for number, one in enumerate(accuracies[: count * SEEDS])
+    ]
+
+
+SEEDS = 4
+_A, _B = (0.90, 0.91, 0.90, 0.92), (0.93, 0.95, 0.92, 0.96)
+
+
+def test_a_variant_that_fails_makes_no_other_surer() -> None:
+    """Holm's correction is for the comparisons that were planned."""
+    whole = compare_in_pairs(measured(*_A, *_B, *_B, *_A[::-1]), "abcd")
+    failing = compare_in_pairs(measured(*_A, *_B, *_B, 0.91, None, None, None), "abcd")
+    missing = compare_in_pairs(measured(*_A, *_B, *_B, *[None] * 4), "abcd")
+    assert [one.variant for one in missing] == ["b", "c"] and failing[2].t_holm is None
+    for one in (whole, failing, missing):
+        assert one[0].t_holm == pytest.approx(3 * one[0].accuracy.t_p)  # type: ignore[operator]
+
+
+def test_differences_that_are_all_the_same_show_nothing() -> None:
+    trials = measured(*_A, *[round(one + 1 / 360, 12) for one in _A])
+    (one,) = compare_in_pairs(trials, "ab")
+    assert not words.shows_difference(one)
+    assert "in each of 4 pairs; differences that are all the same say nothing of chance" in words.evidence(one)
+    assert words.verdict(one) == "No difference shown between b and a"
+    assert all(row.paired is None for row in seeds_needed(measure(trials, "ab"), [one], [1.0]))
+    perfect = measured(*[1.0] * 8)
+    assert seeds_needed(measure(perfect, "ab"), compare_in_pairs(perfect, "ab"), [0.1]) == ()
+
+
+def test_a_narrow_terminal_gets_fewer_columns_rather_than_cut_ones() -> None:
+    every = ["name", "n", "mean", "least", "most"]
+    for width, headings in ((200, every), (24, every[:3]), (3, ["name", "mean"])):
+        table = Table("name", "n", "mean", "least", "most", box=None)
+        table.add_row("accuracy", "5", "94.01%", "93.80%", "94.20%")
+        console = Console(io.StringIO())
+        console.width = width
+        assert [column.header for column in fitted(table, console, ("most", "least", "n")).columns] == headings

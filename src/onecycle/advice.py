@@ -100,7 +100,8 @@ def _wide(sets: Sets, measured_on: str, *, folds: bool) -> str:
     half = 100 * (high - low) / 2
     way_out = "; --folds measures on every training image" if folds else ""
     return (
-        f"{measured_on} has {images} images: of an accuracy of {_TYPICAL:.0%}, the 95% interval is {half:.0f} points "
+        f"{measured_on} has {images} image{'s' * (images != 1)}: of an accuracy of {_TYPICAL:.0%}, the 95% "
+        f"interval is {half:.0f} points "
         f"to each side{way_out}"
     )
 

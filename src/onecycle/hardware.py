@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import torch
 from .errors import UserError
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]+(?=@)")  # in a URL, as that of a database
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
 
 
@@ -121,7 +123,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "git_commit": _git_commit(),
-        "argv": sys.argv,
+        "argv": [_PASSWORD.sub(r"\1***", word) for word in sys.argv],
     }
 
 

@@ -14,12 +14,17 @@ Said = Callable[[int, int, str], None]  # told (steps so far, steps in all, what
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: `step` of `steps` optimiser steps, `epoch` counted from 1; means over the epoch so far."""
+    """Where a training is: `step` of `steps` optimiser steps, `epoch` counted from 1; means over the epoch so far.
+
+    Of the epoch's own `steps_in_epoch`, which need not be as many in each, `step_in_epoch` are done.
+    """
 
     step: int
     steps: int
     epoch: int
     epochs: int
+    step_in_epoch: int
+    steps_in_epoch: int
     lr: float
     loss: float
     accuracy: float

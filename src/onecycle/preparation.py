@@ -66,7 +66,7 @@ def load_data(
     """
     part = wanted.data
     if part.name.startswith(OWN):
-        raise UserError(f"data {part.name!r} was handed in from Python; hand it in again with data=...")
+        raise UserError(f"data {part.name!r} was handed in from Python; hand it in again with data=")
     if place_of(part.name) is not None:
         found = load_own(wanted, data_dir, observer=observer)
         train, test = as_dataset(found.train if found.test is None else (found.train, found.test), part.split_seed)
@@ -176,7 +176,7 @@ def as_resolved(wanted: Recipe, stored: Recipe) -> Recipe:
 def build_net(wanted: Recipe, num_classes: int) -> nn.Module:
     """The recipe's net with fresh weights, which depend on the recipe's seed alone."""
     if wanted.model.name.startswith(OWN):
-        raise UserError(f"model {wanted.model.name!r} was handed in from Python; hand it in again with model=...")
+        raise UserError(f"model {wanted.model.name!r} was handed in from Python; hand it in again with model=")
     build = registry.load("model", wanted.model.name)
     with torch.random.fork_rng([]):
         torch.manual_seed(wanted.seed)

@@ -52,18 +52,17 @@ class PairedDifference:
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
     """The first of each pair minus the second, to twelve decimals.
 
-    Where all differences are the same, t_p is 0, or 1 where they are zero.
+    Where all differences are the same, as small counts may be by chance, there is neither interval nor t_p.
     """
     # Rounded, as 0.95 - 0.94 is not quite 0.94 - 0.93: equal differences are to be seen as equal.
     differences = [round(one - other, 12) for one, other in zip(first, second, strict=True)]
     found = spread(differences)
     if found.deviation is None:
         return PairedDifference(found.n, found.mean, None, None, None, None, None)
-    if found.deviation > 0:
-        t = abs(found.mean) / (found.deviation / math.sqrt(found.n))
-        t_p = 2 * (1 - _t_probability(t, found.n - 1))
-    else:
-        t_p = 0.0 if found.mean else 1.0
+    if found.deviation == 0:
+        return PairedDifference(found.n, found.mean, 0.0, None, None, None, wilcoxon_signed_rank(differences))
+    t = abs(found.mean) / (found.deviation / math.sqrt(found.n))
+    t_p = 2 * (1 - _t_probability(t, found.n - 1))
     return PairedDifference(
         found.n, found.mean, found.deviation, found.low, found.high, t_p, wilcoxon_signed_rank(differences)
     )

@@ -251,12 +251,15 @@ class _Training:
             bad = next(row for row in rows if not math.isfinite(row["loss"]))
             raise self.failed(f"the loss is {bad['loss']}", int(bad["step"]))
         loss_sum, right, count = self.world.total(self.state.sums).tolist()
+        epoch = int(rows[-1]["epoch"])
         self.observer.on_progress(
             Progress(
                 step=self.state.step,
                 steps=self.epochs.steps,
-                epoch=int(rows[-1]["epoch"]),
+                epoch=epoch,
                 epochs=self.recipe.epochs,
+                step_in_epoch=self.state.step - self.epochs.start(epoch - 1),
+                steps_in_epoch=self.epochs.start(epoch) - self.epochs.start(epoch - 1),
                 lr=rows[-1]["lr"],
                 loss=loss_sum / count,
                 accuracy=right / count,

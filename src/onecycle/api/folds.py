@@ -152,7 +152,7 @@ class _Folds:
         device: torch.device,
     ) -> None:
         if net is None and recipe.model.name.startswith(OWN):
-            raise UserError(f"model {recipe.model.name!r} was handed in from Python; hand it in again with model=...")
+            raise UserError(f"model {recipe.model.name!r} was handed in from Python; hand it in again with model=")
         self._recipe, self._net, self._dataset = recipe, net, dataset
         self.data_dir, self.device = data_dir, device
         self.folds: Folds = folds_of(recipe, dataset.train, dataset.val if isinstance(dataset, Sets) else None)

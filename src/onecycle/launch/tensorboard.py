@@ -39,7 +39,7 @@ class TensorBoardObserver(Observer):
     def on_start(self, recipe: Recipe, run: Run, device: str, step: int) -> None:
         """Begin a file of events; in a resumed training it takes the place of what was written after `step`."""
         self._step = step
-        self._writer = self._open(str(_folder(run)), purge_step=step + 1 if step else None)
+        self._writer = self._open(str(_folder(run)), purge_step=step + 1)
         self._writer.add_text("recipe", f"```yaml\n{recipe.to_yaml()}```", step)
 
     def on_progress(self, progress: Progress) -> None:

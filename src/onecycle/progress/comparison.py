@@ -9,9 +9,10 @@ from rich.text import Text
 
 from ..comparison import Comparison, OneSided, caveat, in_words, setting
 from ..evaluation import percent
-from .console import Console
+from .console import Console, fitted
 from .numbers import duration
 
+_DROPPED = ("parameters", "images/s", "epochs", "training", "loss", "95% interval")
 _SHOWN = 5  # images of each side, where two runs are compared
 
 
@@ -27,7 +28,7 @@ def print_comparison(comparison: Comparison) -> None:
         role = "" if run.letter != comparison.runs[0].letter else "  (the baseline)"
         console.print(Text.assemble((run.letter, "bold"), f"  {run.path}", (role, "dim")), soft_wrap=True)
     console.print()
-    console.print(_results(comparison))
+    console.print(fitted(_results(comparison), console, _DROPPED))
     devices = {run.device for run in comparison.runs}
     if len(devices) > 1:
         where = "; ".join(f"{run.letter} on {run.device}" for run in comparison.runs)

@@ -11,7 +11,9 @@ from typing import IO, TypedDict
 
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.segment import Segment
+from rich.table import Table
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal to redraw
@@ -49,6 +51,16 @@ class Console(rich.console.Console):
                 os.dup2(nowhere, descriptor)
             finally:
                 os.close(nowhere)
+
+
+def fitted(table: Table, console: Console, dropped: Iterable[str]) -> Table:
+    """The table without as many of the `dropped` columns, in their order, as are too many for the console's width."""
+    wide = console.options.update(max_width=10_000)
+    for heading in dropped:
+        if Measurement.get(console, wide, table).maximum <= console.width:
+            break
+        table.columns = [column for column in table.columns if str(column.header) != heading]
+    return table
 
 
 def is_terminal_file(file: object) -> bool:

@@ -68,7 +68,7 @@ def _classes_shown(results: Sequence[ClassResult]) -> tuple[list[ClassResult | N
 def _class_table(evaluation: Evaluation, shown: Sequence[ClassResult | None], console: Console) -> Table:
     columns = _columns(evaluation, console)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("class")  # alone may be narrowed
+    table.add_column("class", overflow="fold")  # alone may be narrowed
     for heading in columns:
         justify: JustifyMethod = "left" if heading == "wrong" else "right"
         table.add_column(heading, justify=justify, no_wrap=True, style=_STYLES.get(heading, ""))

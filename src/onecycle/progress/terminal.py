@@ -86,8 +86,7 @@ class _Bar:
         self, console: rich.console.Console, options: rich.console.ConsoleOptions
     ) -> rich.console.RenderResult:
         progress = self.progress
-        steps = progress.steps // progress.epochs
-        done = progress.step - (progress.epoch - 1) * steps
+        steps, done = progress.steps_in_epoch, progress.step_in_epoch
         epoch = f"epoch {progress.epoch}/{progress.epochs}"
         count = f"{done:>{len(str(steps))}}/{steps}"
         said = parts(progress)

@@ -41,9 +41,10 @@ def headline(run: Run, evaluation: Evaluation | None) -> Headline:
         f"{percent(high, digits)})."
     )
     number = percent(evaluation.accuracy, digits).removesuffix("%")
+    symmetric = abs((low + high) / 2 - evaluation.accuracy) < 0.0005  # not so for few images, or near 0 and 1
     return Headline(
         number=number,
-        spread=f"± {50 * (high - low):.1f}",
+        spread=f"± {50 * (high - low):.1f}" if symmetric else "",
         what=what,
         sentences=tuple(worst_class(evaluation)),
         claims=claims,

@@ -16,7 +16,7 @@ from ..data import Augmentation, ImageSet
 from ..data.views import augmented_views, classes_in_turn
 from ..models.summary import Summary, summarize
 from ..progress.numbers import duration
-from ..recipes import Recipe, differences
+from ..recipes import OWN, Recipe, differences
 from ..recipes import recipe as shipped_recipe
 from ..run import Run
 from .images import data_uri
@@ -46,15 +46,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Making:
-    """What is needed to make the run again; `changes` are keys with the value here and in the shipped recipe."""
+    """What is needed to make the run again; `changes` are keys with the value here and in the shipped recipe.
+
+    `again` is None where the net or the images were handed in from Python, `altered` where a key changed on the way.
+    """
 
     command: str | None
-    again: str
+    again: str | None
     recipe: Recipe
     shipped: bool
     changes: dict[str, tuple[str, str]]
     environment: dict[str, str]
     resumed: tuple[str, ...]
+    altered: bool
     summary: Summary | None
     samples: tuple[Sample, ...]
 
@@ -66,12 +70,13 @@ def making(run: Run, net: nn.Module | None, train_images: ImageSet | None) -> Ma
     size = recipe.data.image_size
     return Making(
         command=command(environment.get("argv")),
-        again=shlex.join(["onecycle", "train", str(run.path / "recipe.yaml")]),
+        again=None if _from_python(recipe) else shlex.join(["onecycle", "train", str(run.path / "recipe.yaml")]),
         recipe=recipe,
         shipped=shipped is not None,
         changes=changes(recipe, shipped, found=run.has("lr_range.json")) if shipped else {},
         environment=_environment(run, environment),
         resumed=tuple(_resumed(environment)),
+        altered=any(one.get("changed") for one in environment.get("resumed", [])),
         summary=None if net is None else summarize(net, (1, 3, size, size)),
         samples=() if train_images is None else _samples(recipe, train_images),
     )
@@ -109,9 +114,18 @@ def _environment(run: Run, environment: Mapping[str, Any]) -> dict[str, str]:
 
 def _resumed(environment: Mapping[str, Any]) -> list[str]:
     return [
-        f"after step {one['step']:,}" + (f" on {one['device_name']}" if "device_name" in one else "")
+        f"after step {one['step']:,}"
+        + (f" on {one['device_name']}" if "device_name" in one else "")
+        + "".join(
+            f", with {key} {setting(now)} instead of {setting(before)}"
+            for key, (before, now) in one.get("changed", {}).items()
+        )
         for one in environment.get("resumed", [])
     ]
+
+
+def _from_python(recipe: Recipe) -> bool:
+    return recipe.model.name.startswith(OWN) or recipe.data.name.startswith(OWN)
 
 
 def _samples(recipe: Recipe, images: ImageSet) -> tuple[Sample, ...]:

@@ -31,6 +31,7 @@ class Progress:
 
     step: int
     steps: int | None
+    epoch: int
     epochs: int
     running: bool
     resume: str
@@ -68,6 +69,7 @@ def progress(run: Run, *, running: bool) -> Progress | None:
     return Progress(
         step=int(steps[-1]["step"]) if steps else 0,
         steps=None if per_epoch is None else per_epoch * epochs,
+        epoch=int(steps[-1]["epoch"]) if steps else 1,
         epochs=epochs,
         running=running,
         resume=f"onecycle train --resume {run.path}",

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .. import registry
 from ..api.training import begin, resume
 from ..data import Dataset, ImageSet
-from ..errors import TrainingFailed, UserError
+from ..errors import TrainingFailed, UserError, lacks_memory
 from ..files import disk_errors
 from ..hardware import autocast, resolve_device, reused_memory, synchronize, threads
 from ..observer import Observer
@@ -63,7 +63,7 @@ def train_job(job: Job, observer: Observer | None = None) -> Path:
 
     One that has begun goes on from its checkpoint; of one that is finished the checkpoints are removed. The first
     training of a process is preceded by a few steps of a copy, so that it takes no longer than those after it. Raises
-    what a training raises; TrainingFailed anew, without training, where it was raised before.
+    what a training raises; TrainingFailed also where memory is too small, and, without training, where it was before.
     """
     watcher = observer or Observer()
     Run.remove_unbegun(job.folder)
@@ -103,6 +103,10 @@ def train_job(job: Job, observer: Observer | None = None) -> Path:
         except TrainingFailed as error:
             write_sealed_json(failed, {"error": str(error)})
             raise
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
+            raise TrainingFailed("there is not enough memory for it") from None  # not kept: elsewhere there may be
     return _ended(job.folder)
 
 

@@ -99,14 +99,22 @@ def compare_in_pairs(trials: Sequence[Trial], variants: Sequence[str]) -> tuple[
     """Each variant against the first, where they have finished trials of equal seeds."""
     baseline, *others = variants
     found = [one for one in (_paired(trials, variant, baseline) for variant in others) if one]
-    if len(found) < 2 or any(one.accuracy.t_p is None for one in found):
+    if len(found) < 2:
         return tuple(found)
-    t_holm = holm([one.accuracy.t_p or 0.0 for one in found])
-    wilcoxon_holm = holm([one.accuracy.wilcoxon_p or 0.0 for one in found])
+    tests = len(others)  # those that are planned, also where one has no p yet
+    t_holm = _corrected([one.accuracy.t_p for one in found], tests)
+    wilcoxon_holm = _corrected([one.accuracy.wilcoxon_p for one in found], tests)
     return tuple(
         Paired(one.variant, one.baseline, one.seeds, one.effects, t_p, w_p, one.needed)
         for one, t_p, w_p in zip(found, t_holm, wilcoxon_holm, strict=True)
     )
+
+
+def _corrected(p_values: Sequence[float | None], tests: int) -> list[float | None]:
+    """After Holm's correction for so many tests; what is not known counts as 1, and stays unknown."""
+    known = [1.0 if p is None else p for p in p_values]
+    corrected = holm([*known, *[1.0] * (tests - len(known))])
+    return [None if p is None else value for p, value in zip(p_values, corrected, strict=False)]
 
 
 def seeds_needed(
@@ -122,11 +130,13 @@ def seeds_needed(
     deviation = _pooled([(one.n, one.deviation or 0.0) for one in within])
     pairs = [(one.accuracy.n, one.accuracy.deviation or 0.0) for one in paired if one.accuracy.n >= _FEWEST]
     of_pairs = _pooled(pairs) if pairs else None
+    if deviation == 0:  # by chance, as where a test set is small: it tells nothing
+        return ()
     return tuple(
         SeedsNeeded(
             one,
             needed(one / 100, deviation, paired=False),
-            None if of_pairs is None else needed(one / 100, of_pairs, paired=True),
+            None if not of_pairs else needed(one / 100, of_pairs, paired=True),
         )
         for one in points
     )

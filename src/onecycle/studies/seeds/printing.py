@@ -8,10 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ...comparison import p_value
-from ...progress.console import Console
+from ...progress.console import Console, fitted
 from . import words
 from .page import shown_metrics
 from .results import PAGE, RESULT, TABLE, Trials
+
+_DROPPED = ("most", "least", "Holm", "p, W", "p, Wilcoxon", "n", "pairs", "95% interval", "p, t", "deviation")
 
 
 def print_trials(found: Trials) -> None:
@@ -28,7 +30,7 @@ def print_trials(found: Trials) -> None:
         console.print(f"failed: {named}: {failed.error}", soft_wrap=prose)
     for table in (*_metrics(found), *_comparisons(found), *_needed(found)):
         console.print()
-        console.print(table)
+        console.print(fitted(table, console, _DROPPED))
     console.print()
     if len(found.devices) > 1:
         console.print(f"Times are of different machines: {'; '.join(found.devices)}", soft_wrap=prose)

@@ -153,7 +153,7 @@ def look_up(folder: Path, plan: Plan, variant: Variant, seed: int, error: str | 
             _check(run, plan, variant, seed)
             measured, device = _measured(run), str(run.summary["device"])
         elif failed.exists() and error is None:
-            error = str(read_sealed_json(failed).get("error", "failed"))
+            error = str(read_sealed_json(failed).get("error", "failed")).partition(";")[0]
     except UserError as problem:
         error = problem.problems[0]
     status: Status = "failed" if error is not None else "finished" if measured else "missing"

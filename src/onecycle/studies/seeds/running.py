@@ -271,8 +271,8 @@ def _named(plan: Plan, variant: Variant, seed: int) -> str:
 
 
 def _line(error: Exception) -> str:
-    """An error as one line; of several problems the first."""
-    return error.problems[0] if isinstance(error, UserError) else str(error)
+    """An error as one line, without what to do about it: a trial stays as it was planned."""
+    return error.problems[0] if isinstance(error, UserError) else str(error).partition(";")[0]
 
 
 def _stopped(path: Path, by: BaseException) -> Stopped:

@@ -64,8 +64,9 @@ def accuracy_of(found: Trials, variant: str) -> tuple[str, str]:
     if spread.low is None or spread.high is None or spread.deviation is None:
         return f"{percent(spread.mean, 2)} on the test set, one run", "Two or more seeds say how far they lie apart"
     between = interval("accuracy", spread.low, spread.high)
+    of = "" if len(found.variants) == 1 else f"{variant}: "
     return (
-        f"{percent(spread.mean, 2)} on the test set, mean of {spread.n} seeds",
+        f"{of}{percent(spread.mean, 2)} on the test set, mean of {spread.n} seeds",
         f"Deviation {points(spread.deviation)} points, 95% interval of the mean {between}",
     )
 
@@ -90,6 +91,10 @@ def evidence(one: Paired) -> str:
     """What the verdict rests on, and how many more seeds a difference of the size found would need."""
     found = one.accuracy
     of = f"{one.variant} minus {one.baseline}: {signed('accuracy', found.mean)} points"
+    if found.deviation == 0:
+        return (
+            f"{of} in each of {found.n} pairs; differences that are all the same say nothing of chance, more seeds do"
+        )
     if found.low is None or found.high is None or found.t_p is None or found.wilcoxon_p is None:
         return f"{of}, one pair of runs; two or more are needed to say how sure that is"
     said = (

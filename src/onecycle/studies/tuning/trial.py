@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from ...data import Dataset, ImageSet
-from ...errors import TrainingFailed, UserError, lacks_memory
+from ...errors import TrainingFailed, UserError
 from ...hardware import resolve_device
 from ...observer import Observer, Progress
-from ...preparation import Sets, as_dataset, build_net, rehearse, resolve, split, with_own
-from ...recipes import Recipe, recipe
+from ...preparation import Sets, as_dataset, as_resolved, build_net, rehearse, resolve, split, with_own
+from ...recipes import Recipe, differences, recipe
 from ...run import Run
 from ...sealing import write_sealed_json
 from ..job import Job, copied, load_once, train_job
@@ -58,6 +58,10 @@ class Outcome:
     problem: str | None = None
 
 
+class OthersTrial(UserError):
+    """A trial's folder holds another one's run: nothing that the search finds could be trusted."""
+
+
 class Pruned(Exception):
     """The study asks for no more of this trial."""
 
@@ -72,6 +76,8 @@ def try_out(job: SearchJob, say: Callable[[int, Progress], None] | None = None, 
     dataset = load_for(recipe(job.base, **job.changes), job.data, job.data_dir, Observer())
     try:
         training = _training(job, dataset)
+    except OthersTrial:
+        raise
     except UserError as error:
         return Outcome("failed", problem=error.problems[0])
     watch = _Watch(job, training.recipe, study or Study(job.terms), say)
@@ -85,10 +91,6 @@ def try_out(job: SearchJob, say: Callable[[int, Progress], None] | None = None, 
         state = "pruned"
     except TrainingFailed as error:
         return _ended(job, "failed", str(error).partition(";")[0])
-    except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
-            raise
-        return _ended(job, "failed", "there is not enough memory for it")
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # for the next trial, which may need other sizes
@@ -145,9 +147,23 @@ def _training(job: SearchJob, dataset: Dataset | Sets) -> Job:
     parts = held_out_parts(recipe(job.base, **job.changes), dataset)
     wanted = trial_recipe(job.base, job.changes, pruned=job.terms.pruner != "none")
     Run.remove_unbegun(job.folder)
-    if not job.folder.exists():
+    if job.folder.exists():
+        _check_own(job, wanted)
+    else:
         rehearse_trial(wanted, job.model, parts, job.device)
     return Job(wanted, job.folder, None, job.device, job.model, parts)
+
+
+def _check_own(job: SearchJob, wanted: Recipe) -> None:
+    """Raise OthersTrial where the folder holds the run of another trial, as where the study's database was lost."""
+    stored = Run.open(job.folder).recipe
+    changed = differences(as_resolved(wanted, stored), stored)
+    others = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in job.changes)]
+    if others:
+        raise OthersTrial(
+            f"{job.folder}: is the run of another trial, {', '.join(others)} differs; the database is not the one that "
+            "this search was begun with; bring that back, or name a new --out"
+        )
 
 
 def _ended(job: SearchJob, state: State, problem: str | None) -> Outcome:
