@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 import onecycle
 from onecycle import Dataset, ImageSet, Observer, Run, UserError, registry
+from onecycle.cli import main as command_line
+from onecycle.data.folder import decode_file
 from onecycle.exporting import Deployed, Verification, onnx_file, open_onnx, torch_files
 from onecycle.exporting.deployed import traced
 from onecycle.models import compact, custom_resnet
@@ -163,6 +165,44 @@ def test_the_code_on_the_card_runs(run: Run, exported: onecycle.Export) -> None:
     assert [line.rpartition(": ")[0] for line in said] == [one.name for one in expected]
     for line, one in zip(said, expected, strict=True):
         assert float(line.rpartition(": ")[2][:-1]) == pytest.approx(100 * one.probability, abs=1)
+
+
+def deep(folder: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(folder / "photo.jpg", "PNG")
+
+
+def transparent(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 4), np.uint8)
+    pixels[:32, :, 3] = 0
+    Image.fromarray(pixels).save(folder / "photo.jpg", "PNG")
+
+
+@pytest.mark.parametrize("write", [deep, transparent])
+def test_the_code_on_the_card_sees_what_predict_sees(
+    write: Callable[[Path], None], run: Run, exported: onecycle.Export
+) -> None:
+    folder = exported.path.parent
+    write(folder)
+    code = snippet_of(exported.card).replace("session.run", "print(images.tobytes().hex()) or session.run")
+    seen = bytes.fromhex(said_by(code, folder).splitlines()[0])
+    expected = decode_file(folder / "photo.jpg", side=run.recipe.data.image_size, fit="crop")
+    assert np.abs(np.frombuffer(seen, np.uint8).astype(int) - expected.ravel()).max() <= 2
+
+
+def test_the_runs_own_files_are_not_written_over(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+    for name in ("model.safetensors", "predictions.npz", "recipe.yaml"):
+        with pytest.raises(
+            UserError, match=f"{name}: is a file of the run .*; name another place, such as .*export/{name}"
+        ):
+            run.export(form="safetensors", model=net(), data=data(), out=run.path / name)
+    photo = run.path.parent / "photo.png"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(photo)
+    with pytest.raises(SystemExit) as left:
+        command_line(["predict", str(run.path), str(photo), "--out", str(run.path / "summary.json")])
+    assert left.value.code == 2 and "is a file of the run" in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
 
 
 def test_the_card_has_the_results(run: Run, exported: onecycle.Export) -> None:

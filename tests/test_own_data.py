@@ -16,6 +16,7 @@ from small import images
 
 from onecycle import UserError
 from onecycle.data import cache, folder, own_images
+from onecycle.data import decode as decoding
 from onecycle.data.listing import natural
 
 TWO = {"cat/1.png": 10, "cat/2.png": 20, "dog/1.png": 30, "dog/2.png": 40}
@@ -64,6 +65,70 @@ def test_the_folders_of_the_parts(tmp_path: Path, names: tuple[str, ...]) -> Non
     assert [levels(part) for part in parts] == [[10 * level, 10 * level + 1] for level in range(len(names))]
 
 
+@pytest.mark.parametrize("part", ["test", "Val"])
+def test_a_part_with_classes_beside_classes_is_no_class(part: str, tmp_path: Path) -> None:
+    write_levels(tmp_path / "set", TWO | {f"{part}/cat/1.png": 50, f"{part}/dog/1.png": 60})
+    assert refused(tmp_path / "set") == [
+        f"{tmp_path / 'set'}: {part} has folders in it, and there is no train; move the others into one"
+    ]
+    write_levels(tmp_path / "plain", TWO | {f"{part}/1.png": 50})
+    assert own_images(tmp_path / "plain", image_size=8).train.classes == tuple(sorted(["cat", "dog", part]))
+
+
+def test_copies_between_parts_and_between_classes_are_told(tmp_path: Path) -> None:
+    files = {f"train/{name}": level for name, level in TWO.items()}
+    write_levels(tmp_path / "set", files | {"test/cat/9.png": 10, "test/dog/8.png": 77, "train/dog/3.png": 20})
+    said = own_images(tmp_path / "set", image_size=8).notes
+    assert said[0].endswith(
+        "1 of the test part's images are in the training part too (test/cat/9.png); they do not tell how good the "
+        "net is on new ones"
+    )
+    assert said[1].endswith("1 of the images are there with another label too (train/dog/3.png)") and len(said) == 2
+
+
+def test_what_a_file_takes_of_memory_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_levels(tmp_path / "set", TWO)
+
+    def scarce(*arguments: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(decoding, "_decoded", scarce)
+        (line,) = refused(tmp_path / "set", damaged="skip")
+    assert line.endswith("1.png: there is not enough memory for it")
+    assert len(own_images(tmp_path / "set", image_size=8, damaged="skip").train) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"damaged": "refused"}, "damaged 'refused' is not allowed; did you mean 'refuse'"),
+        ({"fit": "stretch"}, "fit 'stretch' is not allowed"),
+        ({"image_size": 0}, "image_size 0 is not allowed; 1 or more"),
+    ],
+    ids=str,
+)
+def test_options_are_checked(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    (line,) = refused(write_levels(tmp_path / "set", TWO), **options)
+    assert line.startswith(said)
+
+
+def test_images_that_no_class_has_are_counted_as_such(tmp_path: Path) -> None:
+    folder = write_levels(tmp_path / "set", TWO | {"loose.png": 1, "loose2.png": 2})
+    (note,) = own_images(folder, image_size=8).notes
+    assert note.endswith("left out: 2 images beside the class folders")
+
+
+def test_blanks_around_labels_make_no_classes(tmp_path: Path) -> None:
+    write_levels(tmp_path, TWO)
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,label\ncat/1.png,cat\ncat/2.png, cat \ndog/1.png,dog\ndog/2.png, dog\n")
+    assert own_images(listed, image_size=8).train.classes == ("cat", "dog")
+    write_levels(tmp_path / "set", TWO | {"cat /1.png": 50})
+    (line,) = refused(tmp_path / "set")
+    assert line.endswith("the class name 'cat ' begins or ends with a blank; rename it")
+
+
 def test_train_among_other_classes_is_a_class(tmp_path: Path) -> None:
     write_levels(tmp_path / "set", {"bus/1.png": 1, "bus/2.png": 2, "train/1.png": 3, "train/2.png": 4})
     assert own_images(tmp_path / "set", image_size=8).train.classes == ("bus", "train")
@@ -81,7 +146,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert levels(found.train) == [10, 30, 20, 40]
     assert found.notes == (
         f"{place}/empty: left out: a class folder without images",
-        f"{place}: left out: 4 not named as images (1 .md, 1 .db, 1 .txt, 1 .png), 4 hidden, 1 linked to a folder",
+        f"{place}: left out: 3 not named as images (1 .md, 1 .db, 1 .txt), 4 hidden, 1 linked to a folder, "
+        "1 links to nothing, pipes and the like",
     )
 
 
@@ -116,7 +182,7 @@ def test_folders_beside_the_parts_are_left_out(tmp_path: Path) -> None:
 
 def test_a_class_that_only_the_training_part_has_is_said(tmp_path: Path) -> None:
     """Of the test part, what is said before a training says so: see test_advice."""
-    files = {"train/a/1.png": 1, "train/b/1.png": 1, "test/a/1.png": 2, "val/a/1.png": 3}
+    files = {"train/a/1.png": 1, "train/b/1.png": 4, "test/a/1.png": 2, "val/a/1.png": 3}
     write_levels(tmp_path / "set", files)
     found = own_images(tmp_path / "set", image_size=8)
     assert found.test is not None and found.test.classes == ("a", "b")

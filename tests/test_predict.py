@@ -210,7 +210,7 @@ def test_the_command_writes_every_format_and_names_what_is_damaged(
         shown = capsys.readouterr()
         lines = [line for line in shown.err.splitlines() if "error" in line]
         assert [line.split(": ")[2].split("/")[-1] for line in lines[:2]] == ["cut.png", "words.jpg"]
-        assert lines[2] == "onecycle: error: 2 files could not be read; all others are predicted"
+        assert lines[2] == "onecycle: error: 2 files could not be read; what could be is predicted"
         said[form] = shown.out
     rows = list(csv.DictReader(io.StringIO(said["csv"])))
     assert [row["path"] for row in rows] == [str(path) for path in expected.paths or ()]

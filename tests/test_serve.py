@@ -65,9 +65,10 @@ def test_the_answer_is_that_of_predict(live: Server) -> None:
         (png(np.zeros((32, 32, 3), np.uint8)), "?top_k=0", 400, "1 to 4"),
         (png(np.zeros((32, 32, 3), np.uint8)), "?top_k=5", 400, "1 to 4"),
         (png(np.zeros((32, 32, 3), np.uint8)), "?top_k=" + "9" * 5000, 400, "1 to 4"),
+        (png(np.zeros((32, 32, 3), np.uint8)), "?top_k=00000000199", 400, "1 to 4"),
         (png(np.zeros((32, 32, 3), np.uint8)), "?layer=x", 400, "'layer' is unknown"),
     ],
-    ids=["nothing", "words", "cut", "bomb", "large", "top 0", "top 5", "top 9999", "unknown"],
+    ids=["nothing", "words", "cut", "bomb", "large", "top 0", "top 5", "top 9999", "top 00199", "unknown"],
 )
 def test_what_is_wrong_is_said_as_json(live: Server, body: bytes, query: str, status: int, said: str) -> None:
     found, content = live.predict(body, query)

@@ -35,6 +35,7 @@ _BEFORE_RECIPE = (".", "environment.json", "lr_range.json")  # how the names beg
 FOLDS_PLAN = "cross_validation.json"  # is in a folder that holds the runs of a cross-validation
 _BEST = "best.safetensors"
 _DIGESTED = ("metrics.csv", "steps.csv", "lr_range.json", _BEST, "model.safetensors", "predictions.npz")
+_NEEDED = (*_DIGESTED, "recipe.yaml", "environment.json", "model.json", "summary.json")
 _NUMBER = (int, float)
 _SUMMARY: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("epochs", "steps", "parameters", "train_seconds", "wall_seconds", "images_per_second"), _NUMBER),
@@ -264,6 +265,13 @@ class Run(RunFiles):
         # Copies, as safetensors refuses tensors that share memory, which tied weights do.
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
         write_bytes(self.path / name, save(tensors, {"format": "pt", **(metadata or {})}))
+
+
+def check_no_run_file(out: Path) -> None:
+    """Raise UserError where what is to be written there would take the place of a file that a run cannot do without."""
+    if out.name in _NEEDED and (out.parent / "recipe.yaml").exists():
+        other = out.parent / "export" / out.name
+        raise UserError(f"--out {out}: is a file of the run {out.parent}; name another place, such as {other}")
 
 
 def _exists(path: Path) -> UserError:

@@ -67,7 +67,7 @@ def predict(
         return _predict_pixels(predictor, _pixels(several, predictor))
     parts = list(_told(predictor, files))
     bad = {path: reason for part in parts for path, reason in part.damaged.items()}
-    if bad and (damaged == "refuse" or len(bad) == len(files)):
+    if bad and (damaged == "refuse" or len(bad) == len(set(files))):
         lines = [f"{path}: {reason}" for path, reason in bad.items()]
         raise UserError(*first_of(lines, f"{len(bad):,} of {len(files):,} files cannot be read"))
     return Predictions(

@@ -32,6 +32,7 @@ def predict(
     from .. import api
     from ..files import atomic_path
     from ..prediction import read_list
+    from ..run import check_no_run_file
 
     if as_json and form not in (None, "json"):
         raise UserError(f"--json does not go with --format {form}; one of them")
@@ -39,6 +40,7 @@ def predict(
     with contextlib.ExitStack() as stack:
         file = None
         if out is not None:
+            check_no_run_file(out)
             part = stack.enter_context(atomic_path(out))
             file = stack.enter_context(part.open("w", encoding="utf-8", errors="backslashreplace"))
         damaged = api.write_predictions(
@@ -56,8 +58,8 @@ def predict(
     if damaged:
         counted = "1 file could" if len(damaged) == 1 else f"{len(damaged):,} files could"
         lines = [f"{path}: {reason}" for path, reason in damaged.items()]
-        alone = len(damaged) == len(given) and not any(path.is_dir() for path in given)
-        raise UserError(*lines, f"{counted} not be read" + ("" if alone else "; all others are predicted"))
+        alone = len(damaged) == len(set(given)) and not any(path.is_dir() for path in given)
+        raise UserError(*lines, f"{counted} not be read" + ("" if alone else "; what could be is predicted"))
 
 
 @app.command(short_help="Write a file that works without onecycle, and try it.")

@@ -77,7 +77,7 @@ def read_npy(path: Path) -> Arrays:
     names = path.with_name("classes.txt")
     if names.exists():
         try:
-            arrays["classes"] = np.array(names.read_text(encoding="utf-8").splitlines())
+            arrays["classes"] = np.array(names.read_text(encoding="utf-8-sig").rstrip().splitlines())
         except (OSError, ValueError) as error:
             raise UserError(f"{names}: not readable as text in UTF-8 ({error})") from None
     return _found(path, arrays)

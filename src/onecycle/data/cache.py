@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,10 +23,14 @@ _ROWS: Final = 1024  # images that are looked at together
 
 
 class Decoded(NamedTuple):
-    """uint8 [n, side, side, 3], memory-mapped, and by its place among all files why one is not among them."""
+    """uint8 [n, side, side, 3], memory-mapped, and by its place among all files why one is not among them.
+
+    `digests` are the SHA-256 of all files, in their order.
+    """
 
     images_nhwc: NDArray[np.uint8]
     bad: dict[int, str]
+    digests: Sequence[str] = ()
 
 
 def decoded(

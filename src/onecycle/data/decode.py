@@ -42,6 +42,10 @@ class BadImage(Exception):
     """Why a file is no image that can be used."""
 
 
+class TooLarge(BadImage):
+    """There is not enough memory for it here and now."""
+
+
 def decode(content: bytes, *, side: int, fit: Fit = "crop") -> NDArray[np.uint8]:
     """The image in a file's content as RGB, uint8 [side, side, 3].
 
@@ -85,7 +89,7 @@ def _bad_images() -> Iterator[None]:
     except Image.DecompressionBombError:
         raise BadImage(f"more than {MAX_PIXELS:,} pixels") from None
     except MemoryError:
-        raise BadImage("there is not enough memory for it") from None
+        raise TooLarge("there is not enough memory for it") from None
     except Exception as error:  # Pillow lets through whatever its parts raise: zlib.error, struct.error, KeyError, ...
         reason = re.sub(r"[^\x20-\x7e]+", " ", str(error))[:100] or type(error).__name__
         raise BadImage(f"damaged or cut short ({reason})") from None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .cache import Decoded, decoded, key_of
-from .decode import VERSION, BadImage, Fit, decode
+from .decode import VERSION, BadImage, Fit, TooLarge, decode
 
 Progress = Callable[[int, int, str], None]  # files so far, files in all, what is done with them
 
@@ -55,7 +55,7 @@ def decode_files(
         return _in_parallel(one, range(len(files)), lambda done: progress(done, len(files), "decoded"), threads)
 
     key = key_of(version=VERSION, side=side, fit=fit, digests=digests)
-    return decoded(key, side, len(files), results, say)
+    return decoded(key, side, len(files), results, say)._replace(digests=digests)
 
 
 def decode_file(path: Path, *, side: int, fit: Fit) -> NDArray[np.uint8]:
@@ -77,6 +77,8 @@ def _decode(path: Path, digest: str, side: int, fit: Fit) -> NDArray[np.uint8] |
         if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(f"{path}: has changed while it was read; leave the images alone until they are decoded")
         return decode(content, side=side, fit=fit)
+    except TooLarge as error:  # not kept as a fault of the file: another time there may be
+        raise UserError(f"{path}: {error}") from None
     except BadImage as error:
         return str(error)
 
@@ -87,7 +89,8 @@ def _content(path: Path) -> bytes:
         if not path.is_file():
             raise BadImage("not a file" if path.exists() else "no such file")
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            # A buffer of what is asked for is made before anything is read.
+            content = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
     except (OSError, ValueError) as error:
         raise BadImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if len(content) > MAX_FILE_BYTES:

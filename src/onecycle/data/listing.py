@@ -87,12 +87,12 @@ def list_csv(path: Path) -> Listing:
         elif place in seen:
             problem = f"{row['path']} is there already, at line {seen[place]}"
         else:
-            problem = unfit_label(row["label"])
+            problem = unfit_label(row["label"].strip())
         if part is None or problem:
             problems.append(f"{path}:{line}: {problem}")
             continue
         seen[place] = line
-        found.parts.setdefault(part, []).append(Entry(place, row["path"], row["label"]))
+        found.parts.setdefault(part, []).append(Entry(place, row["path"], row["label"].strip()))
     if problems:
         raise UserError(*first_of(problems, f"{path}: {len(problems):,} rows are wrong in all"))
     if not found.parts:
@@ -131,7 +131,7 @@ class _Walk:
             if entry.is_dir():
                 found[entry.name] = Path(entry.path)
             else:
-                self.no_image(entry.name)
+                self.leave_out(entry, "images beside the class folders")
         return found
 
     def images(self, folder: Path) -> Iterator[Path]:
@@ -144,7 +144,7 @@ class _Walk:
                 elif entry.is_file() and Path(entry.name).suffix.lower() in SUFFIXES:
                     yield Path(entry.path)
                 else:
-                    self.no_image(entry.name)
+                    self.leave_out(entry, "links to nothing, pipes and the like")
 
     def entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
         """What is in a folder but for hidden entries and links that cannot be followed."""
@@ -163,9 +163,13 @@ class _Walk:
             else:
                 yield entry
 
-    def no_image(self, name: str) -> None:
-        """Count a file that is none by its name."""
-        self.endings[Path(name).suffix.lower() or name] += 1
+    def leave_out(self, entry: os.DirEntry[str], as_what: str) -> None:
+        """Count what is left out: a file that is no image by its name, or `as_what` if it is one."""
+        ending = Path(entry.name).suffix.lower()
+        if ending in SUFFIXES:
+            self.left_out[as_what] += 1
+        else:
+            self.endings[ending or entry.name] += 1
 
     def check_links(self) -> None:
         """Raise UserError where links lead out of the folder."""
@@ -191,6 +195,9 @@ def _parts(folder: Path, folders: dict[str, Path], walk: _Walk) -> dict[str, Pat
     if not train:
         if named and len(named) == len(folders):
             raise UserError(f"{folder}: has {', '.join(named)} and no train; {_WANTED}")
+        for name in named:
+            if any(entry.is_dir() for entry in walk.entries(folders[name])):
+                raise UserError(f"{folder}: {name} has folders in it, and there is no train; move the others into one")
         return {}
     if len(folders) > len(named) and not any(entry.is_dir() for entry in walk.entries(folders[train[0]])):
         return {}  # train is a class of its own, beside others
@@ -224,6 +231,8 @@ def unfit_label(label: str) -> str:
     """What is wrong with the name of a class; nothing where it will do."""
     if not label.strip():
         return "the label is empty"
+    if label != label.strip():
+        return f"the class name {label!r} begins or ends with a blank; rename it"
     # Names are printed on terminals, and stored as UTF-8.
     return "" if label.isprintable() else f"the class name {label!r} has characters that cannot be printed; rename it"
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, one_line
+from ..errors import UserError, one_line, suggestion
 from .arrays import IMAGES_NPY, Arrays, read_npy, read_npz
+from .cache import Decoded
 from .decode import Fit
 from .folder import Progress, decode_files
 from .images import ImageSet
@@ -53,6 +54,7 @@ def own_images(
     the test set, or the parts do not fit each other.
     """
     path = Path(path)
+    _check_options(image_size, fit, damaged)
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:
@@ -75,6 +77,7 @@ def own_files(
     With "skip" those that are damaged are not among them. Raises UserError where the folder or the list cannot be read.
     """
     place = Path(path)
+    _check_options(image_size, fit, damaged)
     listing = list_folder(place) if place.is_dir() else list_csv(place)
     if damaged == "refuse":  # then there are none
         return listing.parts
@@ -86,6 +89,14 @@ def own_files(
     return {part: [entry for entry in of_part if entry not in bad] for part, of_part in listing.parts.items()}
 
 
+def _check_options(side: int, fit: str, damaged: str) -> None:
+    for name, value, allowed in (("fit", fit, get_args(Fit)), ("damaged", damaged, get_args(Damaged))):
+        if value not in allowed:
+            raise UserError(f"{name} {value!r} is not allowed; {suggestion(value, allowed)}")
+    if side < 1:
+        raise UserError(f"image_size {side} is not allowed; 1 or more")
+
+
 def _from_files(path: Path, listing: Listing, side: int, fit: Fit, damaged: Damaged, progress: Progress) -> OwnImages:
     notes = list(listing.notes)
     labels = {part: [entry.label for entry in entries] for part, entries in listing.parts.items()}
@@ -95,6 +106,7 @@ def _from_files(path: Path, listing: Listing, side: int, fit: Fit, damaged: Dama
     found = decode_files([entry.path for entry in entries], side=side, fit=fit, progress=progress, say=notes.append)
     if found.bad:
         notes += _damaged(path, entries, found.bad, damaged)
+    notes += _copies(path, listing, found)
     sets: dict[str, ImageSet] = {}
     first = before = 0
     for part, of_part in listing.parts.items():
@@ -158,6 +170,32 @@ def _classes(path: Path, labels: Mapping[str, Sequence[Any]], notes: list[str]) 
         if missing and part != "test":  # of the test set, a training says so
             notes.append(f"{path}: the {part} part has no images of {_some(missing)}")
     return {label: number for number, label in enumerate(known)}
+
+
+def _copies(path: Path, listing: Listing, found: Decoded) -> list[str]:
+    """What is said of files with the same content: of a part's that training has too, and of those with two labels."""
+    parts: dict[str, dict[str, Entry]] = {part: {} for part in listing.parts}
+    labels: dict[str, str] = {}
+    torn = []
+    entries = [(part, entry) for part, of_part in listing.parts.items() for entry in of_part]
+    for number, (digest, (part, entry)) in enumerate(zip(found.digests, entries, strict=True)):
+        if number in found.bad:
+            continue
+        parts[part][digest] = entry
+        if labels.setdefault(digest, entry.label) != entry.label:
+            torn.append(entry.name)
+    notes = []
+    trained_on = parts.pop("train", {})
+    for part, files in parts.items():
+        same = [entry.name for digest, entry in files.items() if digest in trained_on]
+        if same:
+            notes.append(
+                f"{path}: {len(same):,} of the {part} part's images are in the training part too ({_some(same)}); they "
+                "do not tell how good the net is on new ones"
+            )
+    if torn:
+        notes.append(f"{path}: {len(torn):,} of the images are there with another label too ({_some(torn)})")
+    return notes
 
 
 def _image_set(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Mapping[Any, int]) -> ImageSet:

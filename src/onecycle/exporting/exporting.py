@@ -18,7 +18,7 @@ from ..evaluation import percent
 from ..files import atomic_path, disk_errors
 from ..preparation import Sets, trained_net
 from ..progress import default_observer
-from ..run import Run
+from ..run import Run, check_no_run_file
 from . import card, onnx_file, torch_files
 from .deployed import Deployed, traced
 from .description import describe
@@ -82,6 +82,7 @@ def write_export(
     net = trained_net(run, model=model, device=torch.device("cpu"))
     deployed = Deployed(net, mean=mean, std=std)
     path = out or _default(run, form, int8)
+    check_no_run_file(path)
     card.check_place(path.parent)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,13 @@ image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 """,
 }
 _IMAGE: Final = """\
-image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+image = ImageOps.exif_transpose(Image.open("photo.jpg"))
+if image.mode.startswith("I"):  # 16 bits
+    image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
+if image.has_transparency_data:  # over white
+    image = image.convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+image = image.convert("RGB")
 FITTEDimages = np.asarray(image)[None]  # uint8 [n, SIDE, SIDE, 3], n as you like
 """
 _TOP: Final = """\

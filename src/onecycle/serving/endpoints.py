@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from ..data.decode import BadImage
 from .inference import Inference
+from .limits import FAULT
 
 MOST_CLASSES: Final = 10
 _FORM: Final = "the body is the image's file itself, such as: curl --data-binary @photo.jpg ADDRESS/predict"
@@ -29,7 +30,7 @@ def routes(inference: Inference) -> list[Any]:
     async def predict(request: Request) -> JSONResponse:
         """The most probable classes of one image."""
         top = request.query_params.get("top_k", str(min(3, most)))
-        if not (top.isascii() and top.isdecimal() and 1 <= int(top[:9]) <= most):
+        if not (top.isascii() and top.isdecimal() and len(top) <= 2 and 1 <= int(top) <= most):
             return _error(400, f"top_k {top[:20]!r} is not allowed; 1 to {most}")
         unknown = sorted(set(request.query_params) - {"top_k"})
         if unknown:
@@ -48,6 +49,11 @@ def routes(inference: Inference) -> list[Any]:
         return JSONResponse({"classes": found})
 
     return [Route("/health", health), Route("/predict", predict, methods=["POST"])]
+
+
+async def fault(request: Request, error: Exception) -> JSONResponse:
+    """The answer to what should not have happened; nothing of it is told."""
+    return _error(500, FAULT)
 
 
 def _error(status: int, why: str) -> JSONResponse:

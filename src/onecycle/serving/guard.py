@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final
 
 from ..errors import one_line
-from .limits import Limits, Rates
+from .limits import FAULT, Limits, Rates
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -104,7 +104,7 @@ class Guard:
         except Exception as error:
             print(f"onecycle: error: {one_line(f'{type(error).__name__}: {error}')}", file=sys.stderr)
             if not begun:
-                await _answer(send_guarded, 500, {"error": "a fault of the server's own; its terminal says which"}, {})
+                await _answer(send_guarded, 500, {"error": FAULT}, {})
 
     async def _checked(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = _headers_of(scope)

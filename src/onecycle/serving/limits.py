@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+FAULT: Final = "a fault of the server's own; its terminal says which"
 _MOST_CLIENTS: Final = 10_000
 
 
