@@ -187,7 +187,9 @@ def test_the_code_on_the_card_sees_what_predict_sees(
     code = snippet_of(exported.card).replace("session.run", "print(images.tobytes().hex()) or session.run")
     seen = bytes.fromhex(said_by(code, folder).splitlines()[0])
     expected = decode_file(folder / "photo.jpg", side=run.recipe.data.image_size, fit="crop")
-    assert np.abs(np.frombuffer(seen, np.uint8).astype(int) - expected.ravel()).max() <= 2
+    assert (
+        np.abs(np.frombuffer(seen, np.uint8).astype(int) - expected.ravel()).max() <= 5
+    )  # the order of laying over white and scaling
 
 
 def test_the_runs_own_files_are_not_written_over(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
