@@ -226,7 +226,7 @@ class Run(RunFiles):
 
     def write_best(self, net: nn.Module, epoch: int) -> None:
         """Store the weights that did best on the held-out part, those after `epoch`."""
-        self._write_weights(_BEST, net, {"epoch": str(epoch)})
+        self._write_weights(_BEST, net, "epoch", str(epoch))
 
     def remove_best_but(self, epoch: int | None) -> bool:
         """Remove the best weights where they are of another epoch, which is to be trained anew; whether they were."""
@@ -261,10 +261,10 @@ class Run(RunFiles):
     def __repr__(self) -> str:
         return f"Run({json.dumps(str(self.path))})"
 
-    def _write_weights(self, name: str, net: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+    def _write_weights(self, name: str, net: nn.Module, key: str = "format", value: str = "pt") -> None:
         # Copies, as safetensors refuses tensors that share memory, which tied weights do.
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
-        write_bytes(self.path / name, save(tensors, {"format": "pt", **(metadata or {})}))
+        write_bytes(self.path / name, save(tensors, {key: value}))  # of several keys the order is another each time
 
 
 def check_no_run_file(out: Path) -> None:

@@ -39,7 +39,8 @@ class TensorBoardObserver(Observer):
     def on_start(self, recipe: Recipe, run: Run, device: str, step: int) -> None:
         """Begin a file of events; in a resumed training it takes the place of what was written after `step`."""
         self._step = step
-        self._writer = self._open(str(_folder(run)), purge_step=step + 1)
+        before = any(_folder(run).glob("events.*"))  # as where it was stopped ahead of its first checkpoint
+        self._writer = self._open(str(_folder(run)), purge_step=step + 1 if before else None)
         self._writer.add_text("recipe", f"```yaml\n{recipe.to_yaml()}```", step)
 
     def on_progress(self, progress: Progress) -> None:
