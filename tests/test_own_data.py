@@ -71,8 +71,10 @@ def test_a_part_with_classes_beside_classes_is_no_class(part: str, tmp_path: Pat
     assert refused(tmp_path / "set") == [
         f"{tmp_path / 'set'}: {part} has folders in it, and there is no train; move the others into one"
     ]
-    write_levels(tmp_path / "plain", TWO | {f"{part}/1.png": 50})
-    assert own_images(tmp_path / "plain", image_size=8).train.classes == tuple(sorted(["cat", "dog", part]))
+    write_levels(tmp_path / "plain", TWO | {f"{part}/1.png": 50, f"{part}/.hidden.png": 60})
+    found = own_images(tmp_path / "plain", image_size=8)
+    assert found.train.classes == tuple(sorted(["cat", "dog", part]))
+    assert found.notes == (f"{tmp_path / 'plain'}: left out: 1 hidden",)
 
 
 def test_copies_between_parts_and_between_classes_are_told(tmp_path: Path) -> None:

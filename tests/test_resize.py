@@ -17,7 +17,7 @@ from small import dataset, net, small_recipe
 from torch import nn
 
 import onecycle
-from onecycle import Observer, UserError, preparation, recipe
+from onecycle import Observer, UserError, preparation, recipe, rehearsal
 from onecycle.data import Augmentation, ImageSet, Loader
 from onecycle.data.augment import flip_left_right, random_crop, resize
 from onecycle.data.views import augmented_views
@@ -342,9 +342,9 @@ def test_trying_the_sides_leaves_the_net_as_it_was(tmp_path: Path) -> None:
     sets = preparation.split(wanted, dataset())
     resolved = preparation.resolve(wanted, sets, torch.device("cpu"))
     noisy, state = Noisy(), torch.get_rng_state()
-    preparation.rehearse(resolved, noisy, sets)
+    rehearsal.rehearse(resolved, noisy, sets)
     assert calls == []
     del noisy.held
-    preparation.rehearse(resolved, noisy, sets)
+    rehearsal.rehearse(resolved, noisy, sets)
     assert calls == [False, False] and noisy.training and noisy.seen == 0
     assert torch.equal(state, torch.get_rng_state())

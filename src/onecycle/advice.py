@@ -101,8 +101,7 @@ def _wide(sets: Sets, measured_on: str, *, folds: bool) -> str:
     way_out = "; --folds measures on every training image" if folds else ""
     return (
         f"{measured_on} has {images} image{'s' * (images != 1)}: of an accuracy of {_TYPICAL:.0%}, the 95% "
-        f"interval is {half:.0f} points "
-        f"to each side{way_out}"
+        f"interval is {half:.0f} points to each side{way_out}"
     )
 
 

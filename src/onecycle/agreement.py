@@ -13,8 +13,9 @@ from torch import nn
 from .data import Loader
 from .distributed import World
 from .errors import UserError
-from .preparation import Sets, build_loader, fingerprints, try_side
+from .preparation import Sets, build_loader, fingerprints
 from .recipes import Recipe, flatten
+from .rehearsal import try_side
 
 _SHOWN = 3  # differences in a line
 

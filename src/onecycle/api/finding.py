@@ -15,9 +15,10 @@ from ..fine_tuning import earlier_weights
 from ..hardware import resolve_device
 from ..lr_range import LrRange
 from ..observer import Observer
-from ..preparation import build_net, load_data, rehearse, resolve, split, with_own
+from ..preparation import build_net, load_data, resolve, split, with_own
 from ..progress import default_observer
 from ..recipes import Recipe, checked, recipe
+from ..rehearsal import rehearse
 from .runs import Run
 from .training import draw, facts, sweep, with_init
 

@@ -26,7 +26,6 @@ from ..preparation import (
     build_net,
     check_images,
     load_data,
-    rehearse,
     resolve,
     split,
     trained_net,
@@ -34,6 +33,7 @@ from ..preparation import (
 )
 from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, recipe
+from ..rehearsal import rehearse
 from .image_files import ImageFiles, image_files
 from .runs import Run
 from .training import begin, resume, with_init

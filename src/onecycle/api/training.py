@@ -28,7 +28,6 @@ from ..preparation import (
     fingerprints,
     images_of,
     load_data,
-    rehearse,
     resolve,
     split,
     with_own,
@@ -36,6 +35,7 @@ from ..preparation import (
 )
 from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, flatten, recipe
+from ..rehearsal import rehearse
 from ..schedule import rates_to_find
 from ..torchrun import may_restart, restarts
 from .inspection import report as make_report

@@ -42,7 +42,7 @@ class BadImage(Exception):
     """Why a file is no image that can be used."""
 
 
-class TooLarge(BadImage):
+class LacksMemory(BadImage):
     """There is not enough memory for it here and now."""
 
 
@@ -89,7 +89,7 @@ def _bad_images() -> Iterator[None]:
     except Image.DecompressionBombError:
         raise BadImage(f"more than {MAX_PIXELS:,} pixels") from None
     except MemoryError:
-        raise TooLarge("there is not enough memory for it") from None
+        raise LacksMemory("there is not enough memory for it") from None
     except Exception as error:  # Pillow lets through whatever its parts raise: zlib.error, struct.error, KeyError, ...
         reason = re.sub(r"[^\x20-\x7e]+", " ", str(error))[:100] or type(error).__name__
         raise BadImage(f"damaged or cut short ({reason})") from None

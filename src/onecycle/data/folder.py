@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .cache import Decoded, decoded, key_of
-from .decode import VERSION, BadImage, Fit, TooLarge, decode
+from .decode import VERSION, BadImage, Fit, LacksMemory, decode
 
 Progress = Callable[[int, int, str], None]  # files so far, files in all, what is done with them
 
@@ -77,7 +77,7 @@ def _decode(path: Path, digest: str, side: int, fit: Fit) -> NDArray[np.uint8] |
         if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(f"{path}: has changed while it was read; leave the images alone until they are decoded")
         return decode(content, side=side, fit=fit)
-    except TooLarge as error:  # not kept as a fault of the file: another time there may be
+    except LacksMemory as error:  # not kept as a fault of the file: another time there may be
         raise UserError(f"{path}: {error}") from None
     except BadImage as error:
         return str(error)

@@ -196,10 +196,10 @@ def _parts(folder: Path, folders: dict[str, Path], walk: _Walk) -> dict[str, Pat
         if named and len(named) == len(folders):
             raise UserError(f"{folder}: has {', '.join(named)} and no train; {_WANTED}")
         for name in named:
-            if any(entry.is_dir() for entry in walk.entries(folders[name])):
+            if _holds_folders(folders[name]):
                 raise UserError(f"{folder}: {name} has folders in it, and there is no train; move the others into one")
         return {}
-    if len(folders) > len(named) and not any(entry.is_dir() for entry in walk.entries(folders[train[0]])):
+    if len(folders) > len(named) and not _holds_folders(folders[train[0]]):
         return {}  # train is a class of its own, beside others
     found: dict[str, Path] = {}
     for name in sorted(named, key=lambda name: list(PARTS).index(name.lower())):
@@ -211,6 +211,16 @@ def _parts(folder: Path, folders: dict[str, Path], walk: _Walk) -> dict[str, Pat
     if others:
         walk.left_out[f"beside train ({', '.join(others[:5])}{', ...' if len(others) > 5 else ''})"] += len(others)
     return found
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether there are folders in it, links and hidden ones aside; nothing is counted as left out yet."""
+    try:
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    seen = [one for one in inside if not one.name.startswith(".") and one.name.lower() not in _CLUTTER]
+    return any(one.is_dir() and not one.is_symlink() for one in seen)
 
 
 def _class_files(place: Path, folders: dict[str, Path], walk: _Walk, notes: list[str]) -> list[Entry]:

@@ -21,9 +21,10 @@ from ...errors import Stopped, UserError, shown
 from ...hardware import environment, resolve_device, threads
 from ...interruption import Terminated
 from ...observer import Observer, Progress, Said
-from ...preparation import Sets, build_net, fingerprints, rehearse, resolve, split, with_own
+from ...preparation import Sets, build_net, fingerprints, resolve, split, with_own
 from ...progress import default_observer, duration
 from ...recipes import Recipe
+from ...rehearsal import rehearse
 from ...run import Run
 from ..engine import Engine, LocalEngine, Resources
 from ..job import Job, copied, forget_images, load_once, train_job

@@ -18,8 +18,9 @@ from ...data import Dataset, ImageSet
 from ...errors import TrainingFailed, UserError
 from ...hardware import resolve_device
 from ...observer import Observer, Progress
-from ...preparation import Sets, as_dataset, as_resolved, build_net, rehearse, resolve, split, with_own
+from ...preparation import Sets, as_dataset, as_resolved, build_net, resolve, split, with_own
 from ...recipes import Recipe, differences, recipe
+from ...rehearsal import rehearse
 from ...run import Run
 from ...sealing import write_sealed_json
 from ..job import Job, copied, load_once, train_job
