@@ -39,7 +39,8 @@ def recipe(name: str | Path | Recipe, /, **changes: Any) -> Recipe:
 
     Changes are parts as mappings or dotted keys: `recipe("custom_resnet", seed=1, schedule={"epochs": 12})` or
     `recipe("custom_resnet", **{"schedule.epochs": 12})`. A component whose name changes keeps the options that the
-    new one has too. Raises UserError with every problem found.
+    new one has too, but for a weight decay of another kind: AdamW's and Muon's is no part of the gradient. Raises
+    UserError with every problem found.
     """
     base, where = (name, name.name) if isinstance(name, Recipe) else _read(str(name))
     values, problems = _merged(base, changes)
