@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from small import dataset, net, small_recipe
 
 import onecycle
@@ -107,6 +108,20 @@ def test_a_training_says_it_once_and_a_resumed_one_does_not(tmp_path: Path) -> N
     messages.clear()
     onecycle.cross_validate(wanted, folds=2, model=net(), data=dataset(), out=tmp_path / "cv", observer=Told())
     assert sum("the test set has 60 images" in line for line in messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "key", "least"),
+    [
+        ({"name": "cyclic", "lr_min": 1e-4, "lr_max": 1e-2, "half_cycle_epochs": 4}, "half_cycle_epochs", 4),
+        ({"name": "plateau", "lr": 0.1, "patience": 3}, "patience", 6),  # one good epoch, four that are not, the drop
+    ],
+)
+def test_a_schedule_that_cannot_fit_its_epochs(schedule: dict[str, Any], key: str, least: int) -> None:
+    usual = of_counts(1000, 1000)
+    assert said(usual, schedule={**schedule, "epochs": least}) == []
+    line = f"schedule.{key} goes on after the {least - 1} epochs, so what they end with never comes"
+    assert said(usual, schedule={**schedule, "epochs": least - 1}) == [line]
 
 
 def test_a_plan_that_is_cut_short() -> None:

@@ -27,7 +27,7 @@ def assert_texts_are_apart(axes: Axes) -> None:
     """The names at the lines' ends, without the thin lines that lead to them; half a pixel may be shared."""
     boxes: list[Bbox] = [Text.get_window_extent(text).padded(-0.5) for text in axes.texts]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-    assert max(box.x1 for box in boxes) <= axes.get_figure(root=True).bbox.x1 + 1
+    assert max(box.x1 for box in boxes) <= axes.figure.bbox.x1 + 1
 
 
 def test_the_terminal_shows_the_verdict_and_the_images_in_80_columns(

@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 from torture.hostile_pictures import bmp, many_scans, png
 from torture.pictures import KINDS, content_of, exif, picture
 
@@ -118,6 +118,15 @@ def test_exif_turns_the_image(name: str, orientation: int) -> None:
     for row in range(16):
         for column in range(16):
             np.testing.assert_array_equal(found[row, column], pixels[source(row, column, 15)])
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_that_is_stored_turned_comes_out_as_the_upright_one(fit: Fit, orientation: int) -> None:
+    turned = as_file(noise(21, 30), exif=exif(orientation))
+    with Image.open(io.BytesIO(turned)) as image:
+        upright = as_file(np.asarray(ImageOps.exif_transpose(image)))
+    np.testing.assert_array_equal(decode(turned, side=15, fit=fit), decode(upright, side=15, fit=fit))
 
 
 def test_a_jpeg_is_turned_by_its_exif() -> None:

@@ -318,6 +318,17 @@ def test_a_net_that_depends_on_what_it_sees_cannot_be_traced() -> None:
         traced(Deployed(Moody(), mean=(0, 0, 0), std=(1, 1, 1)), 32)
 
 
+def test_an_operation_that_onnx_has_not_is_one_line(tmp_path: Path) -> None:
+    class Bessel(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.special.bessel_j0(images).mean((2, 3))
+
+    program = traced(Deployed(Bessel(), mean=(0, 0, 0), std=(1, 1, 1)), 32)
+    with pytest.raises(UserError, match=r"cannot write this net as ONNX \(No ONNX function found .*bessel_j0") as error:
+        onnx_file.write_onnx(tmp_path / "net.onnx", program, {})
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
 def test_large_logits_may_differ_in_proportion() -> None:
     found = Verification("test", 9, 5e-4, 4.0, 1.0, 1.0, 1.0)
     assert not found.agrees

@@ -37,6 +37,23 @@ def test_each_sweep_has_a_seed_and_a_range_of_its_own() -> None:
     assert found.lr_min > 1e-4 and found.lr_max < 1.0
 
 
+def test_what_makes_a_choice_doubtful_is_said_to_the_observer(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Path(__file__).parents[1] / "benchmarks" / "results"
+    [stored] = results.glob("lr_range_custom_resnet_recipe_*.json")
+    doubtful = lr_range.LrRange.from_dict(json.loads(stored.read_text()))
+    monkeypatch.setattr(lr_range, "find", lambda *args, **options: doubtful)
+    told: list[str] = []
+
+    class Told(onecycle.Observer):
+        def on_message(self, text: str) -> None:
+            told.append(text)
+
+    found = found_by(observer=Told())
+    [line] = told
+    assert line.startswith("warning: lr_min is unstable, the sweeps choose 1.2e-05, 5.2e-06, 3.5e-05")
+    assert repr(found) == "LrRange(lr_min=1.17e-05, lr_max=0.00239, 3 sweeps)"
+
+
 def test_a_net_that_cannot_be_copied_is_one_line() -> None:
     model = net()
     model.held = next(model.parameters()) * 1  # type: ignore[assignment]  # no leaf of the graph

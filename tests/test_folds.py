@@ -174,6 +174,18 @@ def test_label_errors_are_found_in_the_training_images(tmp_path: Path) -> None:
     assert set(wrong) <= set(found.index[errors.index])
     again = explanation.find_label_errors(found.logits_nk, found.labels)
     assert np.array_equal(again.index, errors.index)
+    explained = CrossValidation.load(found.path).explain(data=data)
+    listed = explained.to_dict()["label_errors"]
+    assert [one["index"] for one in listed] == found.index[errors.index].tolist()
+    assert all(one["given"] == train.classes[labels[one["index"]]] for one in listed)
+    assert explained.images is not None and explained.files is None
+    assert np.array_equal(explained.images.images_nhwc, train.images_nhwc[found.index])
+    assert explained.save(count=2) == [found.path / "plots" / "label_errors.png"]
+    with pytest.raises(UserError, match="train_fingerprint differs"):
+        found.explain(data=Dataset(images(200, 3), data.test))
+    without = found.explain()
+    assert "hand it in again" in without.why_no_images and without.save() == []
+    assert len(without.label_errors) == len(errors)
 
 
 def test_it_is_read_back_and_damage_is_named(whole: CrossValidation, tmp_path: Path) -> None:
@@ -319,7 +331,11 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert "of 20 test images right" in capsys.readouterr().out
     assert call("train", "--resume", str(out), "--json") == 0  # nothing is left to do
     assert json.loads(capsys.readouterr().out)["run"] == str(out)
+    check_explanation(photos, out, capsys)
     for arguments, line in (
+        (("explain", out, "--layer", "x"), f"{out}: --layer goes with one run; name one of the folds, such as {out}"),
+        (("explain", out, "--count", 0), "count 0 is outside 1 to 200"),
+        (("explain", out, "--data-dir", tmp_path / "x"), f"{tmp_path}/x: no such folder"),
         (("report", out), f"{out}: holds the runs of a cross-validation; name one, such as {out}/fold1; for all"),
         (("evaluate", out, "--data", "digits"), f"{out}: --data goes with one run; name one of the folds"),
         (("train", "digits", "--out", out), f"--out {out}: exists; name a new folder, or go on with --resume {out}"),
@@ -332,3 +348,26 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         errors = [one for one in capsys.readouterr().err.splitlines() if one.startswith("onecycle: error: ")]
         assert len(errors) == 1 and line in errors[0]
     assert weights(Run.open(out / "fold1")).keys() == weights(Run.open(out / "fold2")).keys()
+
+
+def check_explanation(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That the training images whose label is likely wrong are listed with the files that they are in."""
+    assert call("explain", str(out), "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    errors = listed["label_errors"]
+    assert (listed["images"], listed["folds"], listed["folder"]) == (120, 2, str(photos)) and errors
+    assert listed["pictures"] == [f"{out}/plots/label_errors.png"] and Path(listed["pictures"][0]).exists()
+    found = CrossValidation.load(out)
+    rows = {place: row for row, place in enumerate(found.index.tolist())}
+    chances = np.exp(found.logits_nk - found.logits_nk.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    for one in errors:
+        row = rows[one["index"]]
+        assert Path(one["file"]).parent.name == one["given"] == found.classes[found.labels[row]]
+        suggested = found.classes.index(one["suggested"])
+        assert one["suggested_probability"] == pytest.approx(float(chances[row, suggested]), rel=1e-4)
+    assert call("explain", str(out), "--count", "1", "--out", str(out / "seen")) == 0
+    said = capsys.readouterr().out
+    assert f"{len(errors)} likely label error" in said and "in 120 training images, each predicted by a net" in said
+    assert errors[0]["file"] in said and f"wrote {out}/seen/label_errors.png" in said
+    assert len(errors) == 1 or f"and {len(errors) - 1} more; --json lists all" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,7 @@ def dark(one: ImageSet) -> ImageSet:
 def test_the_range_test_begins_there_too(earlier: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(search, "sweep", lambda swept, *rest, **options: seen.append(swept[0].weight.clone()))
-    monkeypatch.setattr(search, "choose", lambda done, **options: None)
+    monkeypatch.setattr(search, "choose", lambda done, **options: SimpleNamespace(warnings=[]))
     onecycle.find_lr(small_recipe(), model=net(seed=5), data=dataset(), init=earlier, sweeps=2)
     assert len(seen) == 2 and all(torch.equal(one.contiguous(), weights(earlier)["0.weight"]) for one in seen)
 

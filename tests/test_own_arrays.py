@@ -90,6 +90,10 @@ def test_npy_is_mapped(tmp_path: Path) -> None:
         ({"x": np.array([{}] * 4, object), "y": LABELS}, "cannot be read, or is damaged (Object arrays cannot be"),
         ({"x_train": PIXELS, "y_train": LABELS, "x_test": PIXELS[:0], "y_test": LABELS[:0]}, "the test part has no im"),
         ({"x_train": PIXELS, "y_train": LABELS, "x_test": PIXELS, "y_test": LABELS + 1}, "2 in the test part is not"),
+        (
+            {"x_train": PIXELS, "y_train": LABELS, "x_test": PIXELS, "y_test": LABELS.astype(str)},
+            "the labels are numbers for train, text for test; the same kind is needed in each part",
+        ),
     ],
 )
 def test_arrays_that_are_no_set(tmp_path: Path, stored: dict[str, Any], said: str) -> None:

@@ -71,7 +71,14 @@ def test_the_other_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.Monk
     write_images(tmp_path / "photos", images(60, 0))
     for command in ("onecycle train custom_resnet --data ./photos --out runs/photos", *commands):
         assert call(*shlex.split(command)[1:]) == 0, command
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"photos", "larger", "balanced", "folds", "tuned"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "photos",
+        "larger",
+        "balanced",
+        "folds",
+        "tuned",
+        "judged",
+    }
     larger = Run.open(tmp_path / "runs/larger").recipe
     assert (larger.data.image_size, larger.data.fit, larger.data.damaged) == (48, "pad", "skip")
     assert Run.open(tmp_path / "runs/balanced").recipe.loss.class_weights == "balanced"

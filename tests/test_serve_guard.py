@@ -151,6 +151,20 @@ def test_so_many_at_once_and_no_more() -> None:
     asyncio.run(check())
 
 
+def test_slow_uploads_of_one_client_leave_room_for_others() -> None:
+    async def check() -> None:
+        guard = guarded(Reached(), at_once=4, of_one=3)
+        slow = [asyncio.create_task(ask(guard, body=(b"x",) * 3, pause_s=0.05)) for _ in range(3)]
+        await WAIT(0.01)
+        status, headers, content = await ask(guard)
+        assert status == 429 and headers["retry-after"] == "1" and b"3 requests from this address" in content
+        assert (await ask(guard, client="5.6.7.8"))[0] == 200
+        assert [one[0] for one in await asyncio.gather(*slow)] == [200] * 3
+        assert (await ask(guard))[0] == 200 and not guard._in_work
+
+    asyncio.run(check())
+
+
 def test_a_client_that_is_too_fast_waits_and_others_do_not() -> None:
     async def check() -> None:
         guard = guarded(Reached(), per_second=0.5, burst=3)

@@ -549,6 +549,7 @@ def test_tied_weights_and_buffers_of_all_kinds(tmp_path: Path) -> None:
         ((images(40), None), "data is a tuple"),
         ((images(40), images(20, classes=3)), "the classes differ"),
         ((images(40), images(40).subset(np.arange(0))), "40 training and 0 test images"),
+        (images(40, classes=1), "two or more are needed"),
         ({"batch_size": 7000}, "7000 is larger"),
     ],
 )

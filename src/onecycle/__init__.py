@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .api import (
         CrossValidation,
         Explanation,
+        FoldsExplanation,
         Run,
         compare,
         cross_validate,
@@ -51,6 +52,7 @@ _HOME_OF = {
     "Dataset": "data",
     "Evaluation": "evaluation",
     "Explanation": "api",
+    "FoldsExplanation": "api",
     "Export": "exporting",
     "ImageSet": "data",
     "NotebookObserver": "progress",
@@ -97,6 +99,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Export",
+    "FoldsExplanation",
     "ImageSet",
     "NotebookObserver",
     "Observer",

@@ -73,8 +73,11 @@ def _few_steps(recipe: Recipe, sets: Sets) -> str:
 
 def _cut_short(recipe: Recipe) -> str:
     """What never comes where a recipe is trained for fewer epochs than it was made for."""
+    options = recipe.schedule.options
     plans = {
-        "schedule.knots": [at for at, _ in recipe.schedule.options.get("knots", ())],
+        "schedule.knots": [at for at, _ in options.get("knots", ())],
+        "schedule.half_cycle_epochs": [options.get("half_cycle_epochs", 0)],
+        "schedule.patience": [options["patience"] + 3 if "patience" in options else 0],  # the first at a lower rate
         "augment.resize": [epoch + 1 for epoch, _ in recipe.augment.resize],
         "data.hardest": [epoch + 1 for epoch, _ in recipe.data.hardest],
     }

@@ -31,6 +31,11 @@ class Epochs:
         self._spent: list[float] = [0.0, *accumulate(map(operator.mul, steps, self._costs))]
 
     @property
+    def count(self) -> int:
+        """How many epochs there are."""
+        return len(self._lengths)
+
+    @property
     def steps(self) -> int:
         """The steps of the whole training."""
         return self._starts[-1]

@@ -114,6 +114,8 @@ def as_dataset(data: Any, seed: int) -> Dataset:
         raise UserError(f"data has {len(train_set)} training and {len(test_set)} test images; at least one of each")
     if train_set.classes != test_set.classes:
         raise UserError(f"the classes differ: {list(train_set.classes)} to train, {list(test_set.classes)} to test")
+    if len(train_set.classes) < 2:
+        raise UserError(f"the classes are {list(train_set.classes)}; two or more are needed")
     if train_set.image_size != test_set.image_size:
         raise UserError(f"the sizes differ: {train_set.image_size} pixels for training, {test_set.image_size} for test")
     return Dataset(train_set, test_set)

@@ -26,7 +26,7 @@ from .errors import Stopped, TrainingFailed, UserError
 from .evaluator import Evaluator
 from .hardware import autocast, reused_memory, synchronize
 from .interruption import Stop, stop_on_signals
-from .observer import Observer, Progress
+from .observer import Observer
 from .pace import Pace
 from .preparation import Sets, build_loader, build_schedule, class_weights, initialize
 from .randomness import step_seed
@@ -250,23 +250,8 @@ class _Training:
         if len(good) < len(rows):
             bad = next(row for row in rows if not math.isfinite(row["loss"]))
             raise self.failed(f"the loss is {bad['loss']}", int(bad["step"]))
-        loss_sum, right, count = self.world.total(self.state.sums).tolist()
-        epoch = int(rows[-1]["epoch"])
-        self.observer.on_progress(
-            Progress(
-                step=self.state.step,
-                steps=self.epochs.steps,
-                epoch=epoch,
-                epochs=self.recipe.epochs,
-                step_in_epoch=self.state.step - self.epochs.start(epoch - 1),
-                steps_in_epoch=self.epochs.start(epoch) - self.epochs.start(epoch - 1),
-                lr=rows[-1]["lr"],
-                loss=loss_sum / count,
-                accuracy=right / count,
-                images_per_second=count / self.state.epoch_seconds,
-                seconds_left=self.pace.seconds_left(self.state.step),
-            )
-        )
+        sums = self.world.total(self.state.sums).tolist()
+        self.observer.on_progress(self.pace.progress(rows[-1], sums, self.state.epoch_seconds))
 
     def evaluate_epoch(self, epoch: int) -> dict[str, float | None]:
         """The epoch's row of metrics.csv, evaluated where that is due."""

@@ -5,6 +5,7 @@ from .explanation import Explanation
 from .exporting import export
 from .finding import find_lr
 from .folds import CrossValidation, cross_validate, resume_folds
+from .folds_explanation import FoldsExplanation
 from .inspection import compare, evaluate, explain, report, watch
 from .prediction import predict, write_predictions
 from .runs import Run, load
@@ -13,6 +14,7 @@ from .training import resume, train
 __all__ = [
     "CrossValidation",
     "Explanation",
+    "FoldsExplanation",
     "Run",
     "compare",
     "cross_validate",

@@ -75,20 +75,21 @@ class Explanation:
             "layer": maps and maps.layer,
             "method": maps and maps.method,
             "folder": None if self.files is None else str(self.files.folder),
-            "mistakes": self._rows(self.mistakes, ("true", "predicted"), classes)[: self.shown],
-            "label_errors": self._rows(self.label_errors, ("given", "suggested"), classes),
+            "mistakes": rows_of(self.mistakes, ("true", "predicted"), classes, self.files)[: self.shown],
+            "label_errors": rows_of(self.label_errors, ("given", "suggested"), classes, self.files),
         }
 
-    def _rows(
-        self, found: Mistakes | LabelErrors, names: Sequence[str], classes: Sequence[str]
-    ) -> list[dict[str, Any]]:
-        """An object an image: its place, its file below the folder, for each of `names` a class and its probability."""
-        return [
-            {
-                "index": int(index),
-                "file": None if self.files is None else self.files.names[index],
-                **{name: classes[getattr(found, name)[place]] for name in names},
-                **{f"{name}_probability": float(getattr(found, f"{name}_probability")[place]) for name in names},
-            }
-            for place, index in enumerate(found.index)
-        ]
+
+def rows_of(
+    found: Mistakes | LabelErrors, names: Sequence[str], classes: Sequence[str], files: ImageFiles | None
+) -> list[dict[str, Any]]:
+    """An object an image: its place, its file below the folder, for each of `names` a class and its probability."""
+    return [
+        {
+            "index": int(index),
+            "file": None if files is None else files.names[index],
+            **{name: classes[getattr(found, name)[place]] for name in names},
+            **{f"{name}_probability": float(getattr(found, f"{name}_probability")[place]) for name in names},
+        }
+        for place, index in enumerate(found.index)
+    ]

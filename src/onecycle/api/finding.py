@@ -46,7 +46,8 @@ def find_lr(
     `name`, `model`, `data`, `init` and `changes` are as for `train`. Each of the `sweeps` trains a copy of the net for
     `steps` steps while the rate rises from `lr_start` to `lr_end`, by default a range that suits the optimiser. With
     `out`, a folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that
-    has the rates. Progress goes where `train` has it. Raises UserError where a sweep is impossible, or shows nothing.
+    has the rates. Progress goes where `train` has it, and so does what makes the choice doubtful. Raises UserError
+    where a sweep is impossible, or shows nothing.
     """
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
     chosen, watcher = resolve_device(device), observer or default_observer()
@@ -67,6 +68,8 @@ def find_lr(
         rule=rule,
         rule_min=rule_min,
     )
+    for warning in found.warnings:
+        watcher.on_message(f"warning: {warning}")
     if out is not None:
         rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
         described = facts(sets, chosen, data_dir)

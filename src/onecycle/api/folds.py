@@ -34,6 +34,7 @@ from ..preparation import (
 from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, recipe
 from ..rehearsal import rehearse
+from .folds_explanation import FoldsExplanation, images_of_rows
 from .image_files import ImageFiles, image_files
 from .runs import Run
 from .training import begin, resume, with_init
@@ -64,6 +65,18 @@ class CrossValidation(cross_validation.CrossValidation):
         if len(found) <= int(self.index.max()):
             raise UserError(f"{found.folder}: the images are not those of {self.path}: {len(found)} to train on")
         return ImageFiles(found.folder, tuple(found.names[place] for place in self.index))
+
+    def explain(
+        self, *, data: Dataset | ImageSet | None = None, data_dir: str | Path | None = None
+    ) -> FoldsExplanation:
+        """Training images whose label is likely wrong, with their files, and pictures of them.
+
+        `data` is what the training was handed, `data_dir` where the images are if no longer where they were; without
+        them there are no pictures. Raises UserError where they are not there, or are others.
+        """
+        images, why = images_of_rows(self, data, data_dir)
+        files = self.image_files(data_dir) if images is not None and data is None else None
+        return FoldsExplanation(self, images, why, self.label_errors(), files)
 
 
 def cross_validate(

@@ -43,8 +43,9 @@ def evaluate(
 
 @app.command(short_help="The surest mistakes, what the net looked at, label errors.")
 def explain(
+    context: typer.Context,
     run: RunArgument,
-    count: Annotated[int, typer.Option(help="Mistakes shown, the most confident first.")] = 20,
+    count: Annotated[int, typer.Option(help="Mistakes shown, the most confident first; of folds, label errors.")] = 20,
     true: Annotated[str | None, typer.Option(help="Only images of this class.")] = None,
     predicted: Annotated[str | None, typer.Option(help="Only images taken for this class.")] = None,
     layer: Annotated[str | None, typer.Option(help="Of Grad-CAM; by default the one that the net names.")] = None,
@@ -58,9 +59,17 @@ def explain(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """The most confident mistakes, what the net looked at, and likely label errors, as pictures and a table."""
-    from .. import api
+    """The most confident mistakes, what the net looked at, and likely label errors, as pictures and a table.
 
+    Of the folder of a cross-validation: the training images whose label is likely wrong.
+    """
+    from .. import api
+    from ..cross_validation import is_cross_validation
+
+    if is_cross_validation(run):
+        _check_for_folds(context, run)
+        _explain_folds(run, count, out, data_dir, as_json)
+        return
     found = api.explain(
         run,
         count=count,
@@ -80,6 +89,31 @@ def explain(
     from ..progress import print_explanation
 
     print_explanation(found.to_dict(), written)
+
+
+def _check_for_folds(context: typer.Context, run: Path) -> None:
+    """Raise UserError where an option was given that is for the net of one run."""
+    for name in ("true", "predicted", "layer", "method", "opacity", "saliency", "device"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise UserError(f"{run}: --{name} goes with one run; name one of the folds, such as {run}/fold1")
+
+
+def _explain_folds(run: Path, count: int, out: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Likely label errors of the training images."""
+    from .. import api
+    from ..explanation import check_count
+
+    check_count(count)
+    found = api.CrossValidation.load(run).explain(data_dir=data_dir)
+    written = found.save(out, count=count)
+    if as_json:
+        pictures = [str(path) for path in written]
+        typer.echo(json.dumps({"run": str(run), **found.to_dict(), "pictures": pictures}, indent=2, allow_nan=False))
+        return
+    from ..progress import print_folds_explanation
+
+    print_folds_explanation(found.to_dict(), written, count)
 
 
 @app.command()

@@ -26,13 +26,22 @@ Image.preinit()  # with the two plugins above these are all formats; else Pillow
 Fit = Literal["crop", "pad", "squash"]
 FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES: Final = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)
-VERSION: Final = f"1, Pillow {PIL.__version__}"  # raise the number where other pixels come of the same file
+VERSION: Final = f"2, Pillow {PIL.__version__}"  # raise the number where other pixels come of the same file
 MAX_PIXELS: Final = 120_000_000  # telephones take 108 million
 MAX_SIDE: Final = 100_000  # the filter's weights are 32 bytes a pixel of a side
 _MAX_VALUES_IN_PYTHON: Final = 2048 * 2048  # Pillow reads BMP of run lengths, PPM as text or of 9 to 15 bits in Python
 _MAX_COMMENTS: Final = 1000  # in a PPM as text; each costs a copy of the rest
 _MAX_SCANS, _MAX_SCAN_PIXELS = 1000, 20 * MAX_PIXELS  # usual are 1 or 10; each goes over the whole image
 _FINER: Final = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves so many times the pixels needed
+_TURNS: Final = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of JPEG, but for those inside of a scan
 
 silence()
@@ -112,12 +121,14 @@ def _fitted(image: Image.Image, size: tuple[int, int], shrunk: float, side: int,
     """The pixels that are wanted of an image of `size` pixels that was read at that divided by `shrunk`."""
     orientation = _orientation(image)
     simple, white = _simple(image)
+    if orientation in _TURNS:  # before it is cut, so that it comes out as if it had been stored upright
+        simple, size = simple.transpose(_TURNS[orientation]), size[::-1] if orientation >= 5 else size
     rgb = _rgb(np.asarray(_scaled(simple, size, shrunk, side, fit)), white)
     height, width = rgb.shape[:2]
     square = np.zeros((side, side, 3), np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = rgb
-    return np.ascontiguousarray(_turned(square, orientation))
+    return square
 
 
 def _check_cost(image: Image.Image, content: bytes) -> None:
@@ -207,11 +218,3 @@ def _rgb(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
         return values
     uncovered = 255 - values[..., 3:].astype(np.int16)
     return (values[..., :3] + uncovered).clip(0, 255).astype(np.uint8)
-
-
-def _turned(square: NDArray[np.uint8], orientation: Any) -> NDArray[np.uint8]:
-    """The image as EXIF's orientation, 1 to 8, wants it seen."""
-    if orientation in (5, 7):
-        square = square.swapaxes(0, 1)
-    quarters = {3: 2, 4: 2, 6: 3, 7: 2, 8: 1}.get(orientation, 0)
-    return np.rot90(square[:, ::-1] if orientation in (2, 4) else square, quarters)

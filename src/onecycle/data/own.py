@@ -136,6 +136,10 @@ def _from_arrays(path: Path, arrays: Arrays, side: int) -> OwnImages:
             )
         labels[part] = values.tolist()
     if names is None:
+        kinds = {part: "text" if values.dtype.kind == "U" else "numbers" for part, (_, values) in arrays.parts.items()}
+        if len(set(kinds.values())) > 1:
+            told = ", ".join(f"{kind} for {part}" for part, kind in kinds.items())
+            raise UserError(f"{path}: the labels are {told}; the same kind is needed in each part")
         classes = _classes(path, labels, notes)
     else:
         if len(set(names)) < max(len(names), 2):

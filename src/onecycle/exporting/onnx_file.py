@@ -37,19 +37,32 @@ def check_extra() -> None:
 
 
 def write_onnx(path: Path, program: ExportedProgram, description: Mapping[str, Any]) -> None:
-    """Write the net with a free number of images, and the description as metadata: texts, and JSON for the rest."""
+    """Write the net with a free number of images, and the description as metadata: texts, and JSON for the rest.
+
+    Raises UserError where the net has an operation that PyTorch cannot write.
+    """
     import onnx
 
+    try:
+        with quiet():
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: "n"},),
+                external_data=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason: BaseException = error
+        while reason.__cause__ is not None:  # the outer ones tell how to mend PyTorch
+            reason = reason.__cause__
+        said = " ".join(str(reason).split())[:300]
+        raise UserError(
+            f"torch {torch.__version__} cannot write this net as ONNX ({said}); --format pt2 and safetensors take it"
+        ) from error
     with quiet():
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: "n"},),
-            external_data=False,
-        )
         assert exported is not None
         model = exported.model_proto
     _describe(model, description)

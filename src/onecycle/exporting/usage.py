@@ -58,7 +58,7 @@ from PIL import Image, ImageOps
 extra = {"onecycle.json": ""}
 net = torch.export.load(FILE, extra_files=extra).module()
 classes = json.loads(extra["onecycle.json"])["classes"]
-IMAGElogits = net(torch.from_numpy(images.copy())).numpy()
+IMAGElogits = net(torch.from_numpy(images.copy())).detach().numpy()
 TOP"""
 _SAFETENSORS: Final = """\
 import json

@@ -17,7 +17,7 @@ RULE_MIN = "onset"
 UNSTABLE = 3.0  # the largest over the smallest rate that the sweeps choose, above which a warning is due
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LrRange:
     """Both ends that were chosen, by which rules, and the sweeps.
 
@@ -75,6 +75,9 @@ class LrRange:
         each = f"{rates[0]:.2g} to {rates[-1]:.2g} in {len(rates)} sweeps" if len(rates) > 1 else "one sweep"
         chosen = f"lr_min {self.lr_min:.3g}, lr_max {self.lr_max:.3g} found by the rule {self.rule} ({each})"
         return [chosen, *(f"warning: {warning}" for warning in self.warnings)]
+
+    def __repr__(self) -> str:  # the losses of all sweeps would fill a notebook's cell
+        return f"LrRange(lr_min={self.lr_min:.3g}, lr_max={self.lr_max:.3g}, {len(self.sweeps)} sweeps)"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as lr_range.json holds them."""

@@ -4,7 +4,7 @@ from . import notebook
 from .bars import download_progress
 from .comparison import print_comparison
 from .evaluation import print_evaluation
-from .explanation import print_explanation
+from .explanation import print_explanation, print_folds_explanation
 from .folds import print_folds
 from .notebook import NotebookObserver
 from .numbers import duration
@@ -23,6 +23,7 @@ __all__ = [
     "print_evaluation",
     "print_explanation",
     "print_folds",
+    "print_folds_explanation",
     "print_lr_range",
 ]
 

@@ -32,24 +32,46 @@ def print_explanation(explanation: Mapping[str, Any], written: Sequence[Path]) -
         soft_wrap=True,
     )
     console.print(_table(shown, ("true", "predicted"), ("true_probability", "predicted_probability")))
-    errors = explanation["label_errors"]
-    if errors:
-        many = f"{len(errors):,} likely label error{'s' * (len(errors) != 1)}"
+    if explanation["label_errors"]:
         console.print()
-        console.print(Text.assemble((many, "bold"), " by confident learning; or the net is wrong"), soft_wrap=True)
-        console.print(
-            _table(errors[:_LABEL_ERRORS], ("given", "suggested"), ("given_probability", "suggested_probability"))
-        )
-        if len(errors) > _LABEL_ERRORS:
-            console.print(Text(f"and {len(errors) - _LABEL_ERRORS:,} more; --json lists all", "dim"))
+        _print_label_errors(console, explanation["label_errors"], " by confident learning; or the net is wrong")
     console.print()
+    if not explanation["why_no_images"]:
+        console.print(f"{explanation['method']} at layer {explanation['layer']}", soft_wrap=True)
+    _print_places(console, explanation, written)
+
+
+def print_folds_explanation(explanation: Mapping[str, Any], written: Sequence[Path], count: int) -> None:
+    """The `count` clearest of the likely label errors as a table, and what was drawn where.
+
+    `explanation` is as `onecycle.CrossValidation.explain` and then `to_dict` give it.
+    """
+    console = Console()
+    unseen = f"in {explanation['images']:,} training images, each predicted by a net that did not see it"
+    _print_label_errors(console, explanation["label_errors"], f" {unseen}; or the net is wrong", count)
+    console.print()
+    _print_places(console, explanation, written)
+
+
+def _print_label_errors(
+    console: Console, errors: Sequence[Mapping[str, Any]], said: str, count: int = _LABEL_ERRORS
+) -> None:
+    many = f"{len(errors):,} likely label error{'s' * (len(errors) != 1)}"
+    console.print(Text.assemble((many, "bold"), said), soft_wrap=True)
+    if errors:
+        console.print(_table(errors[:count], ("given", "suggested"), ("given_probability", "suggested_probability")))
+    if len(errors) > count:
+        console.print(Text(f"and {len(errors) - count:,} more; --json lists all", "dim"))
+
+
+def _print_places(console: Console, explanation: Mapping[str, Any], written: Sequence[Path]) -> None:
+    """Where the images are, and where the pictures are or why there are none."""
     if explanation["folder"] is not None:
         console.print(Text(f"images are in {explanation['folder']}"), soft_wrap=True)
     if explanation["why_no_images"]:
         console.print(f"no pictures: {explanation['why_no_images']}", soft_wrap=True)
-        return
-    console.print(f"{explanation['method']} at layer {explanation['layer']}", soft_wrap=True)
-    console.print("wrote " + ", ".join(map(str, written)), soft_wrap=True)
+    elif written:
+        console.print("wrote " + ", ".join(map(str, written)), soft_wrap=True)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], probabilities: Sequence[str]) -> Table:

@@ -29,3 +29,4 @@ def print_folds(found: CrossValidation) -> None:
     print_evaluation(f"{found.path}: all folds together", found.evaluation, "training images, each out of fold,")
     where = f"each fold is a run, such as {found.path}/fold1; logits of all: {found.path}/out_of_fold.npz"
     console.print(where, soft_wrap=True)
+    console.print(f"labels that are likely wrong: onecycle explain {found.path}", soft_wrap=True)

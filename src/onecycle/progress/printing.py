@@ -66,7 +66,5 @@ def print_lr_range(found: LrRange, folder: Path) -> None:
         table.add_row(rule + chosen, *(f"{rate:.2e}" for rate in rates), spread, style="bold" if chosen else "")
     console.print(table)
     console.print(Text(f"lr_min {found.lr_min:.3g}, lr_max {found.lr_max:.3g}", "bold"))
-    for warning in found.warnings:
-        console.print(f"warning: {warning}", soft_wrap=True)
     written = ", ".join(f"{folder}/{name}" for name in ("lr_range.json", "plots/lr_range.png", "recipe.yaml"))
     console.print(f"wrote {written}; train with: onecycle train {folder}/recipe.yaml", soft_wrap=True)

@@ -21,6 +21,9 @@ def eva6_s9_dropout() -> Recipe:
 
     Published: 90.28% in the best epoch, 90.05% in the last.
 
+    Measured: 92.88% on the test set, one run, seed 0; 9,199 s of training on two cores of an AMD EPYC, which were busy
+    with other work too. It was stopped and resumed on the way.
+
     onecycle train eva6_s9_dropout
     """
     return Recipe(

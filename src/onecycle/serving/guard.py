@@ -12,7 +12,8 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from ..errors import one_line
@@ -75,7 +76,7 @@ class Guard:
     def __init__(self, app: App, *, is_ours: Callable[[str], bool], limits: Limits) -> None:
         self._app, self._is_ours, self._limits = app, is_ours, limits
         self._rates = Rates(limits.per_second, limits.burst)
-        self._in_work = 0
+        self._in_work: Counter[str] = Counter()  # by client, as are the streams
         self._streams: Counter[str] = Counter()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -127,31 +128,27 @@ class Guard:
                 f"{self._limits.streams} connections are open from this address; close a page",
                 **{"retry-after": "5"},
             )
-        self._streams[client] += 1
-        try:
+        with _counted(self._streams, client):
             await self._app(scope, receive, send)
-        finally:
-            self._streams[client] -= 1
-            self._streams += Counter()  # leaves out those at 0
 
     async def _work(
         self, client: str, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive, send: Send
     ) -> None:
         wait_s = self._rates.wait_s(client)
         if wait_s:
-            again = {"retry-after": str(math.ceil(wait_s))}
-            raise Refused(429, f"more than {self._limits.per_second:g} requests a second; slow down", **again)
-        if self._in_work >= self._limits.at_once:
-            raise Refused(429, f"{self._limits.at_once} requests are in work; try again", **{"retry-after": "1"})
-        self._in_work += 1
-        try:
+            later = {"retry-after": str(math.ceil(wait_s))}
+            raise Refused(429, f"more than {self._limits.per_second:g} requests a second; slow down", **later)
+        again = {"retry-after": "1"}
+        if self._in_work.total() >= self._limits.at_once:
+            raise Refused(429, f"{self._limits.at_once} requests are in work; try again", **again)
+        if self._in_work[client] >= self._limits.of_one:
+            raise Refused(429, f"{self._limits.of_one} requests from this address are in work; try again", **again)
+        with _counted(self._in_work, client):
             body = await self._body(scope["path"], headers, receive)
             if scope["path"] == JOIN:
                 body = plain_message(body)
             sized = [*scope["headers"], (b"content-length", str(len(body)).encode())]
             await self._app({**scope, "headers": sized}, _replayed(body, receive), send)
-        finally:
-            self._in_work -= 1
 
     async def _body(self, path: str, headers: dict[str, str], receive: Receive) -> bytes:
         """What is sent, in full. Raises Refused where it is too much, too slow, packed, or cut off."""
@@ -202,6 +199,18 @@ def plain_message(body: bytes) -> bytes:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused(400, "the message is none of this page's") from None
     return json.dumps({"data": data, "session_hash": session, "event_data": None, **calls}).encode()
+
+
+@contextmanager
+def _counted(counts: Counter[str], client: str) -> Iterator[None]:
+    """Count one more of a client, as long as it is in work; a client that has none is not kept."""
+    counts[client] += 1
+    try:
+        yield
+    finally:
+        counts[client] -= 1
+        if not counts[client]:
+            del counts[client]
 
 
 def _check_origin(headers: dict[str, str], is_ours: Callable[[str], bool]) -> None:

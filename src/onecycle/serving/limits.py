@@ -19,6 +19,7 @@ class Limits:
     per_second: float = 30.0  # predictions and maps a client may ask for, in the long run
     burst: int = 60  # of them at once, after a pause
     at_once: int = 16  # of them in work, of all clients together
+    of_one: int = 12  # of those at once one client's, so that its slow uploads do not keep all others out
     streams: int = 32  # that a client holds open, of which a page has one or two
     connections: int = 256  # of all clients together
     body_seconds: float = 30.0  # in which what is sent has to be here
