@@ -1,6 +1,7 @@
 """Does the range test choose well? Its choice beside a grid of learning rates, by short trainings on CIFAR-10.
 
     python benchmarks/lr_range.py ~/onecycle-runs/lr_range [--net compact] [--epochs 4] [--optimizers adam sgd]
+    python benchmarks/lr_range.py ~/onecycle-runs/lr_range --net whitened_convnet --options '{"widths": [32, 64, 64]}'
 
 For each optimiser `onecycle.find_lr` sweeps, and a net is trained for a few epochs of one-cycle with what some of the
 rules choose; beside it with each lr_max of a grid, a factor of three apart, from a hundredth of it. Judged on 5,000
@@ -12,6 +13,7 @@ The tables go to benchmarks/results/lr_range_NET_HARDWARE.csv and, with all swee
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,18 @@ GRIDS = {
     "sgd": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
 }
 RULES = ("minimum", "slowing")  # those whose choice is trained
-COLUMNS = ("net", "optimizer", "source", "lr_min", "lr_max", "epochs", "held_out_accuracy", "train_seconds")
+COLUMNS = (
+    "net",
+    "optimizer",
+    "source",
+    "lr_min",
+    "lr_max",
+    "seed",
+    "train_images",
+    "epochs",
+    "held_out_accuracy",
+    "train_seconds",
+)
 
 
 def main() -> None:
@@ -37,7 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The range test's choice beside a grid of learning rates.")
     parser.add_argument("runs", type=Path, help="the folder for the runs")
     parser.add_argument("--net", default="compact")
+    parser.add_argument("--options", type=json.loads, default={}, help="of the net, as JSON")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings, each with a line")
     parser.add_argument("--optimizers", nargs="+", choices=list(GRIDS), default=list(GRIDS))
     parser.add_argument("--train-limit", type=int, default=None, help="train on so many images, not on all 45,000")
     arguments = parser.parse_args()
@@ -51,7 +66,7 @@ def main() -> None:
             **{
                 "name": f"{arguments.net}_{optimizer}",
                 "data.train_limit": arguments.train_limit,
-                "model.name": arguments.net,
+                "model": {"name": arguments.net, **arguments.options},
                 "optimizer.name": optimizer,
                 "optimizer.weight_decay": 0.0,
                 "schedule.epochs": arguments.epochs,
@@ -64,11 +79,12 @@ def main() -> None:
         choices = [(rule, *chosen(found[optimizer], rule)) for rule in RULES]
         grid = [("grid", lr / 100, lr) for lr in GRIDS[optimizer]]
         for source, lr_min, lr_max in [*choices, *grid]:
-            rates = {"schedule.lr_min": lr_min, "schedule.lr_max": lr_max}
             name = source if source != "grid" else f"{lr_max:g}"
-            run = trained(runs / f"{optimizer}_{name}", onecycle.recipe(wanted, **rates))
-            rows.append(row(run, arguments.net, optimizer, source))
-            write_csv(RESULTS / f"{slug}.csv", rows, COLUMNS)
+            for seed in arguments.seeds:
+                changes = {"schedule.lr_min": lr_min, "schedule.lr_max": lr_max, "seed": seed}
+                run = trained(runs / f"{optimizer}_{name}_s{seed}", onecycle.recipe(wanted, **changes))
+                rows.append(row(run, arguments.net, optimizer, source))
+                write_csv(RESULTS / f"{slug}.csv", rows, COLUMNS)
         write_json(RESULTS / f"{slug}.json", found)
 
 
@@ -101,6 +117,8 @@ def row(run: onecycle.Run, net: str, optimizer: str, source: str) -> dict[str, A
         "source": source,
         "lr_min": f"{options['lr_min']:.3g}",
         "lr_max": f"{options['lr_max']:.3g}",
+        "seed": run.recipe.seed,
+        "train_images": run.recipe.data.train_limit or len(held_out_data().train),
         "epochs": run.recipe.epochs,
         "held_out_accuracy": run.summary["test"]["accuracy"],
         "train_seconds": run.summary["train_seconds"],

@@ -19,6 +19,7 @@ from onecycle import UserError, lr_range
 from onecycle.data import Augmentation, Loader
 from onecycle.lr_range import Sweep, choose, descent, sweep
 from onecycle.lr_range.descent import SMOOTHING_DECADES, local_line
+from onecycle.lr_range.noise import batch_noise
 
 
 def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -205,13 +206,15 @@ def test_the_choice_does_not_depend_on_where_the_sweep_begins_and_ends(
 def test_the_smoothed_loss_is_a_weighted_line_at_each_place(seed: int, count: int) -> None:
     random_ = np.random.default_rng(seed)
     x, y = np.linspace(-5, 0, count), random_.normal(2, 0.5, count)
-    values, slopes = local_line(x, y)
+    values, slopes, errors = local_line(x, y)
     width = max(SMOOTHING_DECADES, 1.5 * 5 / (count - 1))
     for place in range(count):
         # polyfit squares its weights
         slope, value = np.polyfit(x - x[place], y, 1, w=np.exp(-0.25 * ((x - x[place]) / width) ** 2))
         assert values[place] == pytest.approx(value, abs=1e-8)
         assert slopes[place] == pytest.approx(slope, abs=1e-7)
+    each = np.array([local_line(x, one)[0] for one in np.eye(count)])  # what one y adds to the values
+    np.testing.assert_allclose(errors, np.sqrt((each**2).sum(0)))
 
 
 @pytest.mark.parametrize(("deeper", "first"), [(-0.02, True), (0.02, True), (0.2, False)])
@@ -237,12 +240,20 @@ def test_the_choice_is_the_middle_of_the_sweeps() -> None:
     )
     assert not found.stability["stable"]
     assert any(line.startswith("lr_max is unstable, the sweeps choose") for line in found.warnings)
-    assert choose([each[1]]).stability["stable"]
+    assert choose([each[1], each[1]]).stability["stable"] is True
+    assert choose([each[1]]).stability["stable"] is None
 
 
 def test_a_choice_at_the_end_of_the_range_warns() -> None:
     found = choose([made(-5, -1.8, 60, lambda x: curve(x, middle=-1.5))])
     assert found.warnings == [f"lr_max {found.lr_max:.2g} is near the end of the sweeps: sweep further up"]
+
+
+def test_a_choice_at_the_start_of_the_range_warns() -> None:
+    found = choose([made(-2.6, 0, 60)])
+    assert found.warnings == [f"lr_min {found.lr_min:.2g} is near the start of the sweeps: sweep from further down"]
+    assert found.stability["stable"] is False
+    assert not choose([made(-2.6, 0, 60), made(-5, 0, 60)]).warnings
 
 
 def test_an_unknown_rule_is_refused() -> None:
@@ -251,6 +262,138 @@ def test_an_unknown_rule_is_refused() -> None:
             choose([made(-5, 0, 100)], **options)
     with pytest.raises(UserError, match="there is no sweep"):
         choose([])
+
+
+def test_a_notebook_shows_the_table() -> None:
+    found = choose([made(-5, 0, 100), made(-5, 0, 100, lambda x: curve(x, -3, wall=-1))])
+    shown = found._repr_html_()
+    assert "<th>largest/smallest</th>" in shown and "minimum -&gt; lr_max" in shown
+    assert shown.startswith(f"<div>lr_min {found.lr_min:.3g}, lr_max {found.lr_max:.3g} found by the rule minimum")
+    assert "<div>warning: lr_max is unstable" in shown
+
+
+# Noise
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**31), slope=st.floats(-1, 1), count=st.integers(60, 200), far=st.floats(1, 1e6))
+def test_the_noise_is_told_from_the_course(seed: int, slope: float, count: int, far: float) -> None:
+    noise = np.random.default_rng(seed).normal(0, 0.1, count)
+    losses = 2.3 + slope * np.arange(count) + noise
+    losses[-count // 10 :] *= far  # as where a sweep diverges
+    assert batch_noise(losses) == pytest.approx(0.1, rel=0.6)
+    assert batch_noise([2.3, 2.2]) == 0
+
+
+@pytest.mark.parametrize("count", [20, 40, 100, 400])
+def test_noise_alone_is_hardly_ever_taken_for_a_fall(count: int) -> None:
+    random_ = np.random.default_rng(0)
+    rates = tuple(np.geomspace(1e-5, 1, count))
+
+    def falls() -> bool:
+        try:
+            choose([Sweep(0, rates, tuple(random_.normal(2.3, 0.3, count)), "range") for _ in range(3)])
+        except UserError as error:
+            assert "within the noise of their batches" in str(error) or "the loss never falls" in str(error)
+            return False
+        return True
+
+    assert sum(falls() for _ in range(200)) <= 6
+
+
+@pytest.mark.parametrize("steps", [20, 40, 100])
+def test_a_fall_well_above_the_noise_is_found_in_few_steps_too(steps: int) -> None:
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(0, 0.1, steps)
+        one = made(-5, 0, steps, lambda x, noise=noise: curve(x) + noise)
+        assert np.log10(choose([one]).lr_max) == pytest.approx(-1, abs=0.7)
+
+
+@pytest.mark.parametrize("level", [2.3, 0.0, -50.0])
+def test_a_loss_of_any_sign_is_read_alike(level: float) -> None:
+    usual = choose([made(-5, 0, 100, noise=0.03)])
+    moved = choose([made(-5, 0, 100, lambda x: curve(x) + level - 2.3, noise=0.03)])
+    assert np.log10(moved.lr_max / usual.lr_max) == pytest.approx(0, abs=0.25)
+    assert np.log10(moved.lr_min / usual.lr_min) == pytest.approx(0, abs=0.25)
+
+
+def test_noise_of_small_batches_is_no_divergence() -> None:
+    for seed in range(8):
+        random_ = torch.Generator().manual_seed(seed)
+        noisy = [(torch.randn(16, 4, generator=random_), 3 * torch.randn(16, 1, generator=random_)) for _ in range(100)]
+        model = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        one = sweep(model, optimizer, noisy, lr_start=1e-9, lr_end=1e-7, steps=100, loss=F.mse_loss)
+        assert (one.end, len(one.losses)) == ("range", 100)
+
+
+def test_a_sweep_goes_on_where_it_is_told_to() -> None:
+    options = {"lr_end": 1e4, "steps": 100}
+    whole, stopped = swept(net(), stop=False, **options), swept(net(), **options)
+    assert stopped.end == "diverged" and len(whole.losses) > len(stopped.losses)
+    assert whole.losses[: len(stopped.losses)] == stopped.losses
+
+
+# Optimisers
+
+
+def test_groups_keep_the_ratio_of_their_rates() -> None:
+    model = net(dropout=0.0)
+
+    def grouped(one: nn.Module, rates: tuple[float, float]) -> torch.optim.Optimizer:
+        first, *others = one.parameters()
+        return torch.optim.SGD([{"params": [first], "lr": rates[0]}, {"params": others, "lr": rates[1]}])
+
+    def losses(rates: tuple[float, float]) -> tuple[float, ...]:
+        return sweep(model, grouped(model, rates), batches(), lr_start=1e-3, lr_end=1.0, steps=30).losses
+
+    assert losses((0.01, 0.1)) == losses((0.1, 1.0)) != losses((0.1, 0.1))
+    other, expected = copy.deepcopy(model), []
+    optimizer = grouped(other, (0.01, 0.1))
+    for step in range(30):
+        for group, ratio in zip(optimizer.param_groups, (0.1, 1.0), strict=True):
+            group["lr"] = ratio * 1e-3 * 10 ** (3 * step / 29)
+        loss = F.cross_entropy(other(batches()[step % 4][0]), batches()[step % 4][1])
+        expected.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    np.testing.assert_allclose(losses((0.01, 0.1)), expected[: len(losses((0.01, 0.1)))], rtol=1e-4)
+
+
+def test_an_optimizer_with_attributes_of_its_own_is_swept() -> None:
+    class Lookahead(torch.optim.SGD):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__(model.parameters(), lr=0.1)
+            self.slow = [parameter.detach().clone() for parameter in model.parameters()]
+            self.wrapped = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(self, closure: None = None) -> None:  # type: ignore[override]
+            super().step()
+            own = self.param_groups[0]["params"]
+            assert self.wrapped.param_groups[0]["params"][0] is own[0]  # copied along, not the original's
+            for slow, fast in zip(self.slow, own, strict=True):
+                slow.lerp_(fast.detach(), 0.5)
+
+    model = net()
+    optimizer = Lookahead(model)
+    torch.optim.lr_scheduler.ConstantLR(optimizer)  # wraps the step of the original
+    slow = [one.clone() for one in optimizer.slow]
+    weights = [one.clone() for one in model.parameters()]
+    one = sweep(model, optimizer, batches(), lr_start=1e-4, lr_end=1.0, steps=40)
+    assert min(one.losses) < one.losses[0] - 0.1
+    assert all(torch.equal(*pair) for pair in zip(slow, optimizer.slow, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(weights, model.parameters(), strict=True))
+
+
+def test_optimizers_that_cannot_be_swept_are_refused() -> None:
+    model = net()
+    with pytest.raises(UserError, match="the optimizer LBFGS asks for the loss again within a step"):
+        sweep(model, torch.optim.LBFGS(model.parameters()), batches(), lr_start=1e-4, lr_end=1.0)
+    without = torch.optim.SGD(model.parameters(), lr=0.1)
+    del without.param_groups[0]["lr"]
+    with pytest.raises(UserError, match="the optimizer SGD has groups without lr"):
+        sweep(model, without, batches(), lr_start=1e-4, lr_end=1.0)
 
 
 @pytest.mark.parametrize("loss", [lambda x: np.full_like(x, 2.3), lambda x: 2.3 + (x + 5) * 0.1])

@@ -10,7 +10,7 @@ Source: Smith, "Cyclical Learning Rates for Training Neural Networks", section 3
 from .choice import RULE, RULE_MIN, RULES, RULES_MIN, LrRange, choose
 from .descent import Descent, descent
 from .search import SWEEPS, default_range, find
-from .sweeps import STEPS, Sweep, check_range, sweep
+from .sweeps import STEPS, Sweep, check_range, has_diverged, sweep
 
 __all__ = [
     "RULE",
@@ -27,5 +27,6 @@ __all__ = [
     "default_range",
     "descent",
     "find",
+    "has_diverged",
     "sweep",
 ]

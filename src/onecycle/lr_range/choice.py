@@ -14,6 +14,7 @@ from .sweeps import Sweep
 
 RULE = "minimum"  # of lr_max
 RULE_MIN = "onset"
+LEAST_CERTAINTY = 3.5  # of a descent; of three sweeps of noise alone, the middle one has it once in a hundred times
 UNSTABLE = 3.0  # the largest over the smallest rate that the sweeps choose, above which a warning is due
 
 
@@ -47,12 +48,15 @@ class LrRange:
 
     @property
     def stability(self) -> dict[str, Any]:
-        """Number of sweeps, the largest over the smallest rate that they choose, and whether that is little."""
+        """Number of sweeps, the largest over the smallest rate that they choose, and whether nothing is doubtful.
+
+        Of one sweep nobody can say: `stable` is None unless something is doubtful.
+        """
         return {
             "sweeps": len(self.sweeps),
             "lr_min_spread": _spread(self.suggestions[self.rule_min]),
             "lr_max_spread": _spread(self.suggestions[self.rule]),
-            "stable": not self.warnings,
+            "stable": False if self.warnings else (True if len(self.sweeps) > 1 else None),
         }
 
     @property
@@ -66,6 +70,8 @@ class LrRange:
                 found.append(f"{end} is unstable, the sweeps choose {each}: more steps or larger batches may help")
         if any(one.end == "range" and self.lr_max > one.lrs[-1] / 3 for one in self.sweeps):
             found.append(f"lr_max {self.lr_max:.2g} is near the end of the sweeps: sweep further up")
+        if all(self.lr_min < 3 * one.lrs[0] for one in self.sweeps):
+            found.append(f"lr_min {self.lr_min:.2g} is near the start of the sweeps: sweep from further down")
         return found
 
     @property
@@ -75,6 +81,24 @@ class LrRange:
         each = f"{rates[0]:.2g} to {rates[-1]:.2g} in {len(rates)} sweeps" if len(rates) > 1 else "one sweep"
         chosen = f"lr_min {self.lr_min:.3g}, lr_max {self.lr_max:.3g} found by the rule {self.rule} ({each})"
         return [chosen, *(f"warning: {warning}" for warning in self.warnings)]
+
+    @property
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """The names of columns, and a row a rule: what it chooses from each sweep."""
+        names = ["rule", *(f"seed {one.seed}" for one in self.sweeps), "largest/smallest"]
+        chosen = {self.rule: " -> lr_max", self.rule_min: " -> lr_min"}
+        rows = [
+            [rule + chosen.get(rule, ""), *(f"{rate:.2e}" for rate in rates), f"{_spread(rates):.1f}"]
+            for rule, rates in self.suggestions.items()
+        ]
+        return names, rows
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what is chosen, the table, and what is doubtful."""
+        from ..progress.notebook import html_table, line  # Rich comes with it, which a sweep does not need
+
+        chosen, *doubts = self.messages
+        return line(chosen) + html_table(*self.table) + "".join(line(doubt) for doubt in doubts)
 
     def __repr__(self) -> str:  # the losses of all sweeps would fill a notebook's cell
         return f"LrRange(lr_min={self.lr_min:.3g}, lr_max={self.lr_max:.3g}, {len(self.sweeps)} sweeps)"
@@ -99,12 +123,19 @@ class LrRange:
 def choose(sweeps: Sequence[Sweep], *, rule: str = RULE, rule_min: str = RULE_MIN) -> LrRange:
     """Choose lr_max by `rule` and lr_min by `rule_min`: the geometric median of what they say of each sweep.
 
-    Raises UserError where a rule is unknown, or a sweep's loss never falls.
+    Raises UserError where a rule is unknown, a sweep's loss never falls, or most do not by more than their noise.
     """
     check_rules(rule, rule_min)
     if not sweeps:
         raise UserError("there is no sweep to choose from; one or more are needed")
     descents = [descent(one) for one in sweeps]
+    if np.median([one.certainty for one in descents]) < LEAST_CERTAINTY:
+        falls = ", ".join(f"{one.losses[one.top] - one.losses[one.bottom]:.2g}" for one in descents)
+        noise = np.median([one.noise for one in descents])
+        raise UserError(
+            f"the loss falls by {falls} in the sweeps, which is within the noise of their batches, {noise:.2g} each; "
+            "larger batches or more steps are needed"
+        )
     suggestions = {
         name: tuple(10 ** log_lr(one) for one in descents) for name, log_lr in {**RULES_MIN, **RULES}.items()
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .noise import batch_noise
 from .sweeps import FEWEST_STEPS, Sweep
 
 Floats = NDArray[np.float64]
@@ -15,6 +17,7 @@ Floats = NDArray[np.float64]
 SMOOTHING_DECADES = 0.15  # standard deviation of the kernel
 _LEAST_FALL = 0.01  # of the first loss
 _AS_DEEP = 0.05  # of the fall
+_FEWEST_FOR_NOISE = 10
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Descent:
     """log10 of the rates, the smoothed loss and its slope a decade [n each]; the places where it falls from and to.
 
     `bottom` is the lowest place, or an earlier dip that is as deep but for a twentieth of the fall: later ones come and
-    go with the batches. `top` is the highest place before it.
+    go with the batches. `top` is the highest place before it. `noise` is the standard deviation of single losses on the
+    way there, `certainty` the fall over the standard error that it leaves to the smoothed loss.
     """
 
     log_lrs: Floats
@@ -30,27 +34,32 @@ class Descent:
     slopes: Floats
     top: int
     bottom: int
+    noise: float
+    certainty: float
 
 
 def descent(sweep: Sweep) -> Descent:
-    """Smooth a sweep. Raises UserError where its loss does not fall by more than its noise."""
+    """Smooth a sweep. Raises UserError where its loss does not fall."""
     raw = np.asarray(sweep.losses)
     where = f"from a rate of {sweep.lrs[0]:.2g} to {sweep.lrs[-1]:.2g}" if sweep.lrs else "at the first step"
     if len(raw) <= FEWEST_STEPS // 2:
         why = "is not finite" if sweep.end == "not finite" else "rises"
         raise UserError(f"the loss {why} after {len(raw)} steps of the sweep, {where}; begin it at a lower rate")
     log_lrs, first = np.log10(sweep.lrs), float(np.median(raw[:5]))
-    bounded = np.minimum(raw, 1.5 * first)  # that it has diverged is enough to know; how far would bend the line
-    losses, slopes = local_line(log_lrs, bounded)
+    # That it has diverged is enough to know; how far would bend the line.
+    bounded = np.minimum(raw, first + max(0.5 * abs(first), 5 * batch_noise(sweep.losses)))
+    losses, slopes, errors = local_line(log_lrs, bounded)
     bottom = _first_bottom(losses)
     top = bottom - int(np.argmax(losses[bottom::-1]))
-    fall, noise = float(losses[top] - losses[bottom]), float(np.std(bounded - losses))
-    if top == bottom or fall < max(_LEAST_FALL * abs(first), 2 * noise):
+    fall = float(losses[top] - losses[bottom])
+    if fall <= _LEAST_FALL * abs(first):
         raise UserError(
-            f"the loss never falls in the sweep, {where}: {first:.3g} at first, {losses[bottom]:.3g} at best; "
+            f"the loss never falls in the sweep, {where}: {losses[0]:.3g} at first, {losses[bottom]:.3g} at best; "
             "sweep further up, or look at the net and the labels"
         )
-    return Descent(log_lrs, losses, slopes, top, bottom)
+    noise = batch_noise(sweep.losses[: max(bottom + 1, _FEWEST_FOR_NOISE)])  # past the bottom there is more of it
+    error = noise * float(np.hypot(errors[top], errors[bottom]))
+    return Descent(log_lrs, losses, slopes, top, bottom, noise, fall / error if error else math.inf)
 
 
 def _first_bottom(losses: Floats) -> int:
@@ -62,20 +71,21 @@ def _first_bottom(losses: Floats) -> int:
     return place
 
 
-def local_line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Value and slope at each x of the straight line through y that is nearest with Gaussian weights around x.
+def local_line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    """The straight line through y that is nearest with Gaussian weights around each x: its value and slope there.
 
-    Unlike a running mean it does not lag behind, and does not bend at the ends. Source: Cleveland and Devlin, "Locally
-    Weighted Regression", 1988.
+    Third, the value's standard error where each y has one of 1. Unlike a running mean the line does not lag behind, and
+    does not bend at the ends. Source: Cleveland and Devlin, "Locally Weighted Regression", 1988.
     """
     width = max(SMOOTHING_DECADES, 1.5 * float(np.diff(x).mean()))
     offset = x[None, :] - x[:, None]
     weight = np.exp(-0.5 * (offset / width) ** 2)
     weight /= weight.sum(1, keepdims=True)
-    mean_offset, mean_y = (weight * offset).sum(1), weight @ y
-    covariance = (weight * offset) @ y - mean_offset * mean_y
-    slope = covariance / ((weight * offset**2).sum(1) - mean_offset**2)
-    return mean_y - slope * mean_offset, slope
+    mean_offset = (weight * offset).sum(1, keepdims=True)
+    to_slope = weight * (offset - mean_offset)
+    to_slope /= (to_slope * offset).sum(1, keepdims=True)
+    to_value = weight - mean_offset * to_slope
+    return to_value @ y, to_slope @ y, np.linalg.norm(to_value, axis=1)
 
 
 def at_share(one: Descent, share: float) -> float:

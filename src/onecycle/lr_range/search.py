@@ -38,13 +38,15 @@ def find(
     lr_end: float | None = None,
     rule: str = RULE,
     rule_min: str = RULE_MIN,
+    stop: bool = True,
     on_step: Callable[[int, int, float, float], None] = lambda done, total, lr, loss: None,
 ) -> LrRange:
     """Sweep a resolved recipe's net, optimiser, batches and loss, and choose lr_min and lr_max.
 
     Each sweep has a seed of its own, the recipe's and those after it, which decides weights, order and augmentation
-    (the weights of a given `net` stay), and a range of its own, shifted by half a decade down and up. `on_step` is told
-    steps done, steps in all, the rate and the loss. Raises UserError where the sweeps are impossible or show nothing.
+    (the weights of a given `net` stay), and a range of its own, shifted by half a decade down and up. `stop` is that of
+    `sweep`. `on_step` is told steps done, steps in all, the rate and the loss. Raises UserError where the sweeps are
+    impossible or show nothing.
     """
     if not 1 <= sweeps <= MOST_SWEEPS:
         raise UserError(f"{sweeps} sweeps are asked for; 1 to {MOST_SWEEPS} are possible")
@@ -76,6 +78,7 @@ def find(
                 loss=loss,
                 precision=recipe.precision,
                 seed=seeded.seed,
+                stop=stop,
                 on_step=_counted(on_step, number * steps, sweeps * steps),
             )
         )

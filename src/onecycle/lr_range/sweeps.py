@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ from .. import optim
 from ..errors import UserError
 from ..hardware import autocast, reused_memory
 from ..randomness import step_seed
+from .noise import batch_noise
 
 STEPS = 100
 FEWEST_STEPS, MOST_STEPS = 20, 1000
 LEAST_FACTOR = 10.0  # of the last rate over the first: a narrower range shows no descent and no divergence
+_LEVEL_SHARE, _LEAST_LEVEL = 0.07, 5  # of the steps, over which the loss's level is taken; no fewer steps than these
 
 End = Literal["range", "diverged", "not finite"]
 
@@ -49,14 +52,17 @@ def sweep(
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     precision: str = "fp32",
     seed: int = 0,
+    stop: bool = True,
     on_step: Callable[[float, float], None] = lambda lr, loss: None,
 ) -> Sweep:
     """Train a copy of `net` and `optimizer` for at most `steps` steps while the rate rises from lr_start to lr_end.
 
     A batch is (images, labels, ...); `batches` is gone through again where it ends. `loss` takes the net's output in
-    float32 and the labels. The sweep stops early where the loss is not finite, or has climbed back above what it began
-    with. Net, optimiser and the random states of torch, NumPy and Python are left bit for bit as they were.
-    Raises UserError where the range or the number of steps cannot be swept.
+    float32 and the labels. Where the optimiser's groups have rates of their own, the largest is swept and the others
+    keep their ratio to it. The sweep ends early where the loss is not finite, and with `stop` where it has climbed back
+    above what it began with, by more than its noise. Net, optimiser and the random states of torch, NumPy and Python
+    are left bit for bit as they were. Raises UserError where the range, the number of steps, the net or the optimiser
+    cannot be swept.
     """
     check_range(lr_start, lr_end, steps)
     rates = np.geomspace(lr_start, lr_end, steps).tolist()
@@ -65,6 +71,7 @@ def sweep(
     device = next(net.parameters()).device
     with _untouched_randomness(device), reused_memory(device):
         net, optimizer = _copied(net, optimizer)
+        _keep_ratios(optimizer)
         net.train()
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         for step, (rate, batch) in enumerate(zip(rates, _endless(batches, steps), strict=False)):
@@ -79,7 +86,7 @@ def sweep(
                 break
             losses.append(value)
             on_step(rate, value)
-            if _has_diverged(losses):
+            if stop and has_diverged(losses, steps):
                 end = "diverged"
                 break
             optimizer.zero_grad(set_to_none=True)
@@ -105,11 +112,17 @@ def check_range(lr_start: float, lr_end: float, steps: int) -> None:
         raise UserError(*problems)
 
 
-def _has_diverged(losses: Sequence[float]) -> bool:
-    """Whether the newest losses lie above the first ones; single batches do not count."""
-    if len(losses) < FEWEST_STEPS // 2:
+def has_diverged(losses: Sequence[float], steps: int) -> bool:
+    """Whether the newest losses of a sweep of so many steps lie above the first, by a tenth and by more than noise.
+
+    The difference of two medians has a standard deviation of about 1.25 * sqrt(2 / length) of a single loss's; four of
+    them, as it is looked at after every step.
+    """
+    length = max(_LEAST_LEVEL, round(_LEVEL_SHARE * steps))
+    if len(losses) < 2 * length:
         return False
-    return float(np.median(losses[-3:])) > 1.1 * float(np.median(losses[:5]))
+    first, last = float(np.median(losses[:length])), float(np.median(losses[-length:]))
+    return last - first > max(0.1 * abs(first), 4 * 1.25 * math.sqrt(2 / length) * batch_noise(losses))
 
 
 def _endless(batches: Iterable[Sequence[Tensor]], steps: int) -> Iterator[Sequence[Tensor]]:
@@ -125,14 +138,34 @@ def _endless(batches: Iterable[Sequence[Tensor]], steps: int) -> Iterator[Sequen
 
 def _copied(net: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
     """Both copied at once, so that the optimiser's copy holds the net's copy."""
+    kind = type(optimizer).__name__
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UserError(f"the optimizer {kind} asks for the loss again within a step; a sweep needs one like Adam")
+    if any("lr" not in group for group in optimizer.param_groups):
+        raise UserError(f"the optimizer {kind} has groups without lr, a learning rate that could be swept")
+    known: dict[int, Any] = {}
     try:
-        copied = copy.deepcopy((net, optimizer))
+        own_net, own = copy.deepcopy((net, optimizer), known)
+        # torch's optimisers copy their groups and state, and leave what a class has added behind. Functions, such as
+        # the step that a scheduler has wrapped, belong to the original.
+        for name in vars(optimizer).keys() - vars(own).keys():
+            if not inspect.isroutine(value := getattr(optimizer, name)):
+                setattr(own, name, copy.deepcopy(value, known))
     except (RuntimeError, TypeError) as error:
         raise UserError(f"the net {type(net).__name__} cannot be copied for the sweep ({error})") from None
-    own = {id(parameter) for parameter in copied[0].parameters()}
-    if not all(id(one) in own for group in copied[1].param_groups for one in group["params"]):
+    parameters = {id(parameter) for parameter in own_net.parameters()}
+    if not all(id(one) in parameters for group in own.param_groups for one in group["params"]):
         raise UserError(f"the optimizer trains what is not in the net {type(net).__name__}; make it for this net")
-    return copied
+    return own_net, own
+
+
+def _keep_ratios(optimizer: Optimizer) -> None:
+    """Note each group's rate over the largest as its factor, unless the groups have factors, as ours do."""
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if max(rates) > 0 and not any("lr_factor" in group for group in optimizer.param_groups):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr_factor"] = rate / max(rates)
 
 
 @contextlib.contextmanager

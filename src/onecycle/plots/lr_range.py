@@ -18,7 +18,7 @@ _SWEEP_COLOURS = (BLUE, "#56b4e9", "#999999")
 
 def lr_range(found: LrRange) -> Figure:
     """Each sweep's loss over its rates, points and smoothed, with both chosen ends; below, what every rule says."""
-    doubt = "" if found.stability["stable"] else "; doubtful, see its warnings"
+    doubt = "; doubtful, see its warnings" if found.warnings else ""
     title = f"learning-rate range test: lr_min {found.lr_min:.2g}, lr_max {found.lr_max:.2g}{doubt}"
     figure = Figure(9, 5.2, title)
     loss, rules = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1.3])

@@ -102,7 +102,7 @@ class NotebookObserver(Observer):
             if left_out:
                 document.append(line(f"the first {left_out} epochs are in metrics.csv"))
                 text.append(f"the first {left_out} epochs are in metrics.csv")
-            document.append(_table(self._names, shown))
+            document.append(html_table(self._names, shown))
             text += [aligned(texts, self._names) for texts in (self._names, *shown)]
         if self._progress is not None:
             at = self._progress
@@ -163,7 +163,8 @@ class _Shown:
         return self._text
 
 
-def _table(names: list[str], rows: list[list[str]]) -> str:
+def html_table(names: list[str], rows: list[list[str]]) -> str:
+    """A table, as HTML."""
     head = "".join(f"<th>{_escaped(name)}</th>" for name in names)
     body = "".join("<tr>" + "".join(f"<td>{_escaped(text)}</td>" for text in row) + "</tr>" for row in rows)
     return f"{_TABLE}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..run import Run
@@ -55,15 +55,10 @@ def print_end(run: Run, summary: Mapping[str, Any]) -> None:
 def print_lr_range(found: LrRange, folder: Path) -> None:
     """What was chosen, what every rule says of every sweep, and where it was written."""
     console = Console()
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rule")
-    for one in found.sweeps:
-        table.add_column(f"seed {one.seed}", justify="right")
-    table.add_column("largest/smallest", justify="right")
-    for rule, rates in found.suggestions.items():
-        chosen = {found.rule: " -> lr_max", found.rule_min: " -> lr_min"}.get(rule, "")
-        spread = f"{max(rates) / min(rates):.1f}"
-        table.add_row(rule + chosen, *(f"{rate:.2e}" for rate in rates), spread, style="bold" if chosen else "")
+    names, rows = found.table
+    table = Table(names[0], *(Column(name, justify="right") for name in names[1:]), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0] not in found.suggestions else "")  # marked as chosen
     console.print(table)
     console.print(Text(f"lr_min {found.lr_min:.3g}, lr_max {found.lr_max:.3g}", "bold"))
     written = ", ".join(f"{folder}/{name}" for name in ("lr_range.json", "plots/lr_range.png", "recipe.yaml"))
