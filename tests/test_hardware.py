@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from onecycle.hardware import environment
+from onecycle.hardware import device_name, environment
 
 pytest.importorskip("resource", reason="counts page faults as Unix does")
 
@@ -44,3 +44,14 @@ def test_passwords_in_addresses_are_not_kept(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys, "argv", words)
     kept = ["search", "--storage", "postgresql://me:***@host:5432/name", "--storage=mysql://u:***@h/n", "a@b:c/d"]
     assert environment(torch.device("cpu"))["argv"] == kept
+
+
+def test_two_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for vectors in ("AVX512", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda vectors=vectors: vectors)
+        names.append(device_name(torch.device("cpu")))
+    first, second = names
+    threads = f", {torch.get_num_threads()} thread"
+    assert first.partition(threads)[:2] == (second.partition(threads)[0].removesuffix(" (AVX2)"), threads)
+    assert second.partition(threads)[0].endswith(" (AVX2)")

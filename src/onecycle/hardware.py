@@ -63,11 +63,16 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 def device_name(device: torch.device) -> str:
-    """The device as its maker calls it, and how much of it is used."""
+    """The device as its maker calls it, and how much of it is used.
+
+    A processor whose vectors end at AVX2 says so: makers give the same name to some that go on to AVX-512 and bfloat16,
+    and train several times as fast.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    vectors = " (AVX2)" if torch.backends.cpu.get_cpu_capability() == "AVX2" else ""
     number = torch.get_num_threads()
-    return f"{_processor()}, {number} thread{'' if number == 1 else 's'}"
+    return f"{_processor()}{vectors}, {number} thread{'' if number == 1 else 's'}"
 
 
 def synchronize(device: torch.device) -> None:
