@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -292,6 +293,41 @@ def test_it_may_be_stopped_again_and_again(tmp_path: Path) -> None:
         assert len(Run.open(folder).checkpoints.paths()) <= 2
     assert_same_run(whole, onecycle.resume(folder, model=net(seed=5), data=dataset(), device="cpu"))
     assert len(Run.open(folder).environment["resumed"]) == 11
+
+
+@pytest.mark.usefixtures("tell_every_step")
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [
+        (lambda text: text.replace("\n2,1,", "\n2,2,"), True),
+        (lambda text: text.partition("\n2,")[0] + "\n", True),  # cut to one row
+        (lambda text: text.replace("\n", "\r\n"), False),  # as an editor leaves it
+        (
+            lambda text: text + "99,9,0.1,2.3,9.9\n" + "100,9,0.",
+            False,
+        ),  # written after the checkpoint, the last cut short
+    ],
+)
+def test_rows_that_are_not_the_checkpoints_are_said(
+    tmp_path: Path, change: Callable[[str], str], noticed: bool
+) -> None:
+    with pytest.raises(Stopped):
+        run_small(tmp_path / "run", StopAt(6))
+    rows = tmp_path / "run" / "steps.csv"
+    changed = change(rows.read_bytes().decode())
+    assert changed != rows.read_bytes().decode()
+    rows.write_bytes(changed.encode())
+    heard: list[str] = []
+
+    class Listener(Observer):
+        def on_message(self, text: str) -> None:
+            heard.append(text)
+
+    onecycle.resume(tmp_path / "run", model=net(), data=dataset(), device="cpu", observer=Listener())
+    assert (
+        any("is not what was written before the checkpoint; its curves may be wrong" in line for line in heard)
+        is noticed
+    )
 
 
 @pytest.mark.usefixtures("tell_every_step")

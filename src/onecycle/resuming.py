@@ -33,15 +33,15 @@ def restore(run: Run, state: TrainingState, epochs: Epochs, saved: dict[str, Any
 
 
 def take_up(
-    run: Run, recipe: Recipe, state: TrainingState, rows: str, resumed_on: Mapping[str, Any], observer: Observer
+    run: Run, recipe: Recipe, state: TrainingState, tables: str, resumed_on: Mapping[str, Any], observer: Observer
 ) -> None:
     """Drop what was written after the checkpoint, and note that the training goes on.
 
-    `rows` is the digest of the rows that the checkpoint has noted, "" where it has none.
+    `tables` is the digest of both tables that the checkpoint has noted, "" where it has none.
     """
     run.remove_left_over()
     run.cut_back(state.epoch, state.step)
-    if rows not in ("", run.rows_digest(state.epoch, state.step)):
+    if tables not in ("", run.tables_digest()):
         names = f"{run.path}: metrics.csv or steps.csv"
         observer.on_message(f"{names} is not what was written before the checkpoint; its curves may be wrong")
     best = int(state.best["epoch"]) if state.best else None

@@ -125,7 +125,7 @@ class _Training:
         if saved:
             restore(self.run, self.state, self.epochs, saved)
         if self.world.first:
-            take_up(self.run, self.recipe, self.state, saved.get("rows", ""), resumed_on, self.observer)
+            take_up(self.run, self.recipe, self.state, saved.get("tables", ""), resumed_on, self.observer)
         else:
             self.state.sums.zero_()  # rank 0 has them
         self.pace.take_up(self.state.wall_seconds)
@@ -302,8 +302,8 @@ class _Training:
         self.state.wall_seconds = self.pace.seconds
         if self.world.first:
             self.run.sync_rows()
-            rows = self.run.rows_digest(self.state.epoch, self.state.step)
-            self.run.checkpoints.save(self.state.step, self.state.to_dict() | {"sums": sums, "rows": rows})
+            saved = self.state.to_dict() | {"sums": sums, "tables": self.run.tables_digest()}
+            self.run.checkpoints.save(self.state.step, saved)
         self.saved_at = time.perf_counter()
 
     def check_finite(self) -> None:
