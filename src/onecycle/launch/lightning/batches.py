@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ...data import Batch, Loader
+from ...data import Batch, ImageSet, Loader
 
 
 class Epochs:
@@ -14,7 +14,8 @@ class Epochs:
     it, each iteration is a whole epoch, one after the other.
     """
 
-    def __init__(self, loader: Loader, position: Callable[[], tuple[int, int]] | None = None) -> None:
+    def __init__(self, images: ImageSet, loader: Loader, position: Callable[[], tuple[int, int]] | None = None) -> None:
+        self.dataset = images  # Lightning's batch size finder ends at its length
         self.loader = loader
         self._position = position or self._count
         self._begun = 0  # epochs
@@ -41,7 +42,8 @@ class Epochs:
 class InOrder:
     """All images of a set, normalised only, in their own order, each time that it is iterated over."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, images: ImageSet, loader: Loader) -> None:
+        self.dataset = images  # as above
         self.loader = loader
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,21 @@ from ...errors import UserError
 from ...hardware import resolve_device, resolve_precision
 from ...preparation import Sets, build_net, build_schedule, class_weights, initialize
 from ...randomness import step_seed
-from ...recipes import OWN, Component, Recipe, checked, recipe
+from ...recipes import OWN, Component, Recipe, checked, flatten, recipe
 from ...schedule import Plateau, Schedule, momentum_at, rates_to_find
+from . import departures
 from .images import INIT_REFUSED, PRECISIONS, ImageDataModule, refuse_several_processes
+from .rates import as_lambda, rate_key, with_rate
 from .sums import Sums
 
+Step = TypeVar("Step", bound=Callable[..., Any])
 MOST_DRAWN = 20  # mistakes in the picture at the end of a test
+
+
+def _in_python(step: Step) -> Step:
+    """Of a module that torch.compile is given, forward alone is compiled: it fails at Lightning's log."""
+    uncompiled: Step = torch.compiler.disable(step)
+    return uncompiled
 
 
 class LitClassifier(LightningModule):
@@ -63,7 +72,7 @@ class LitClassifier(LightningModule):
             wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
         if weight_decay is not None:
             wanted = recipe(wanted, **{"optimizer.weight_decay": weight_decay})
-        wanted = _with_rate(wanted, learning_rate)
+        wanted = with_rate(wanted, learning_rate)
         open_rates = rates_to_find(wanted.schedule.options)
         if open_rates:
             where = f"recipe {wanted.name}: schedule"
@@ -71,11 +80,14 @@ class LitClassifier(LightningModule):
         net = model if isinstance(model, nn.Module) else build_net(wanted, num_classes)
         self.net: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = wanted
+        self._asked = flatten(changes)
         # Lightning's learning rate finder looks for an attribute of this name, and sets it to what it found.
-        self.learning_rate: float | None = wanted.schedule.options.get(_rate_key(wanted))
+        self.learning_rate: float | None = wanted.schedule.options.get(rate_key(wanted))
         self.mistakes: evaluation.Mistakes | None = None
         self._outputs = None if isinstance(model, nn.Module) else num_classes
         self._schedule: Schedule | None = None  # once there is a Trainer
+        self._scheduled_for: tuple[float | None, int] | None = None  # its rate, and the steps of its epochs
+        self._length: departures.Length | None = None
         self._sums = Sums()  # of the training epoch under way
         self._val_loss: float | None = None
         self._class_weights: Tensor | None = None
@@ -97,6 +109,8 @@ class LitClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         """Raise UserError where net, images and Trainer do not fit together."""
         refuse_several_processes(self.trainer)
+        if stage == "fit" and self.recipe.ema:
+            departures.refuse_two_averages(self.trainer)
         sets = self._sets
         if sets and self._outputs not in (None, len(sets.train.classes)):
             raise UserError(
@@ -109,14 +123,11 @@ class LitClassifier(LightningModule):
         self.trainer.fit_loop.setup_data()  # otherwise done after this, and the batches of an epoch are needed here
         if math.isinf(self.trainer.num_training_batches):
             raise UserError("the training loader has no length; the schedule needs the steps of an epoch")
-        wanted = _with_rate(self.recipe, self.learning_rate)
+        self._length = departures.Length.of(self.trainer)
+        schedule, wanted = self._new_schedule(), self.recipe
         optimizer = registry.load("optimizer", wanted.optimizer.name)(self.net, **wanted.optimizer.options)
-        schedule = build_schedule(wanted, self._steps_per_epoch)
         optim.set_lr(optimizer, 1.0)  # LambdaLR multiplies it by the schedule's rate, which is absolute
-        self._schedule = schedule
-        # LambdaLR saves what an object holds, and would bring old rates back. A plateau is to be saved; the others are
-        # handed over as functions.
-        scheduler = LambdaLR(optimizer, schedule if isinstance(schedule, Plateau) else lambda step: schedule(step))
+        scheduler = LambdaLR(optimizer, as_lambda(schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> Sequence[Callback]:
@@ -133,13 +144,11 @@ class LitClassifier(LightningModule):
             self._class_weights = class_weights(self.recipe, self._sets.train, self.device)
         if trainer.global_step == 0 and isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
             initialize(self.net, trainer.datamodule.plain_training_images())  # type: ignore[attr-defined]
-        if self._scheduler is None or trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside of its class
+        trial = self._length is None or trainer.max_steps != self._length.steps  # of a tuner
+        if self._scheduler is None or trial or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        steps, scheduled = trainer.estimated_stepping_batches, self._steps_per_epoch * self.recipe.epochs
-        if steps != scheduled:
-            _warn(f"the Trainer makes {steps} steps, the schedule has {scheduled}; let max_epochs be schedule.epochs")
-        if PRECISIONS.get(self.recipe.precision, trainer.precision) != trainer.precision:
-            _warn(f"the Trainer's precision {trainer.precision} is used, not the recipe's {self.recipe.precision}")
+        self._follow_tuners(self._scheduler)
+        self._warn()
 
     def on_train_batch_start(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Seed what the net draws itself, such as dropout, as our own loop does."""
@@ -152,6 +161,7 @@ class LitClassifier(LightningModule):
         every = self.trainer.accumulate_grad_batches
         torch.manual_seed(step_seed(self.recipe.seed, self.trainer.global_step * every + batch_idx % every))
 
+    @_in_python
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch. Logs train_loss_step and lr."""
         images_nchw, labels, *_ = batch
@@ -159,7 +169,7 @@ class LitClassifier(LightningModule):
         smoothing = self.recipe.loss.label_smoothing
         loss = F.cross_entropy(logits_nk, labels, self._class_weights, label_smoothing=smoothing)
         self._sums.add(loss.detach(), logits_nk.detach(), labels)
-        self.log_dict({"train_loss_step": loss.detach(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
+        self._report({"train_loss_step": loss.detach(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
         return loss
 
     def optimizer_step(
@@ -178,13 +188,14 @@ class LitClassifier(LightningModule):
         """Log train_loss and train_acc over all images of the epoch; a plateau schedule is told the loss."""
         loss_sum, right, images = self._sums.totals()
         if images:  # none where all was before a resumption
-            self.log_dict({"train_loss": loss_sum / images, "train_acc": right / images}, prog_bar=True)
+            self._report({"train_loss": loss_sum / images, "train_acc": right / images}, prog_bar=True)
         self._close_epoch()
 
     def on_validation_epoch_start(self) -> None:
         """Begin to collect."""
         self._predicted = []
 
+    @_in_python
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Collect a batch's logits."""
         images_nchw, labels, *_ = batch
@@ -194,12 +205,13 @@ class LitClassifier(LightningModule):
         """Log val_loss and val_acc over all images."""
         logits_nk, labels = self._collected()
         self._val_loss = evaluation.cross_entropy(logits_nk, labels)
-        self.log_dict({"val_loss": self._val_loss, "val_acc": evaluation.accuracy(logits_nk, labels)}, prog_bar=True)
+        self._report({"val_loss": self._val_loss, "val_acc": evaluation.accuracy(logits_nk, labels)}, prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
         """Begin to collect."""
         self._predicted = []
 
+    @_in_python
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Collect a batch's logits, and those with test-time augmentation where the recipe has it."""
         images_nchw, labels, *_ = batch
@@ -212,7 +224,7 @@ class LitClassifier(LightningModule):
         """Log test_loss, test_acc and, with test-time augmentation, test_acc_tta; keep and draw the mistakes."""
         logits_nk, labels, *augmented = self._collected()
         test_loss, test_acc = evaluation.cross_entropy(logits_nk, labels), evaluation.accuracy(logits_nk, labels)
-        self.log_dict({"test_loss": test_loss, "test_acc": test_acc})
+        self._report({"test_loss": test_loss, "test_acc": test_acc})
         if augmented:
             unsure = evaluation.least_sure(logits_nk, self.recipe.tta_share)
             with_views = logits_nk.index_copy(0, unsure, augmented[0][unsure])
@@ -220,6 +232,7 @@ class LitClassifier(LightningModule):
         self.mistakes = evaluation.mistakes(logits_nk.numpy(), labels.numpy())
         self.draw_mistakes()
 
+    @_in_python
     def predict_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """Float32 logits [b, classes], without test-time augmentation."""
         logits_nk: Tensor = self(batch[0])
@@ -232,12 +245,17 @@ class LitClassifier(LightningModule):
         ImageDataModule's. Override it to draw something else, or nothing.
         """
         sets, folder, found = self._sets, self.trainer.log_dir, self.mistakes
-        dry = self.trainer.fast_dev_run  # type: ignore[attr-defined]  # set outside of its class
+        dry = self.trainer.fast_dev_run or self.trainer.barebones  # type: ignore[attr-defined]  # set outside of it
         if sets is None or folder is None or not found or dry:
             return None
         figure = plots.draw_mistakes(sets.test, found, self.recipe.name, count=MOST_DRAWN)
         Path(folder).mkdir(parents=True, exist_ok=True)
         return plots.save(figure, Path(folder) / "misclassified.png")
+
+    def _report(self, metrics: dict[str, float | Tensor], *, prog_bar: bool = False) -> None:
+        """Log them, unless the Trainer is barebones, which has nowhere to log and warns of it."""
+        if not self.trainer.barebones:
+            self.log_dict(metrics, prog_bar=prog_bar)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is known of the epoch under way."""
@@ -262,6 +280,33 @@ class LitClassifier(LightningModule):
             optim.set_lr(self.trainer.optimizers[0], schedule(self.trainer.global_step))
         self._sums, self._val_loss = Sums(), None
 
+    def _new_schedule(self) -> Schedule:
+        """The recipe's, with the rate and for the batches that there are now."""
+        self._scheduled_for = self.learning_rate, self._steps_per_epoch
+        self._schedule = build_schedule(with_rate(self.recipe, self.learning_rate), self._steps_per_epoch)
+        return self._schedule
+
+    def _follow_tuners(self, scheduler: LambdaLR) -> None:
+        """Callbacks that find a rate or a batch size do so when the optimiser has its schedule already."""
+        if self._scheduled_for == (self.learning_rate, self._steps_per_epoch):
+            return
+        schedule = self._new_schedule()
+        scheduler.lr_lambdas = [as_lambda(schedule)] * len(scheduler.lr_lambdas)
+        optim.set_lr(self.trainer.optimizers[0], schedule(self.trainer.global_step))
+
+    def _warn(self) -> None:
+        """Say where the Trainer will not do as the recipe says."""
+        assert self._length is not None
+        for line in departures.lines(
+            self.recipe,
+            self._asked,
+            self.trainer,
+            steps=self._length.steps_of(self._steps_per_epoch),
+            scheduled=self._steps_per_epoch * self.recipe.epochs,
+            compiled=departures.is_compiled(self, self.net),
+        ):
+            warnings.warn(f"onecycle: {line}", stacklevel=2)
+
     @property
     def _scheduler(self) -> LambdaLR | None:
         """What holds our schedule; None where Lightning's learning rate finder has put its own in its place."""
@@ -284,21 +329,3 @@ class LitClassifier(LightningModule):
         parts = tuple(torch.cat(part).cpu() for part in zip(*self._predicted, strict=True))
         self._predicted = []
         return parts
-
-
-def _rate_key(wanted: Recipe) -> str:
-    """The option that is the schedule's highest rate; "" where there is none, as in a schedule of knots."""
-    return next((key for key in ("lr_max", "lr") if key in wanted.schedule.options), "")
-
-
-def _with_rate(wanted: Recipe, rate: float | None) -> Recipe:
-    key = _rate_key(wanted)
-    if rate is None:
-        return wanted
-    if not key:
-        raise UserError(f"learning_rate: the schedule {wanted.schedule.name} has knots, no single rate; change those")
-    return recipe(wanted, **{f"schedule.{key}": rate})
-
-
-def _warn(what: str) -> None:
-    warnings.warn(f"onecycle: {what}", stacklevel=3)

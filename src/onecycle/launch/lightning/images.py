@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ...data import Dataset, ImageSet, Loader
 from ...errors import UserError
 from ...observer import Observer
 from ...preparation import Sets, as_dataset, build_loader, load_data, resolve, split
-from ...recipes import OWN, Recipe, checked, recipe
+from ...recipes import OWN, Recipe, checked, flatten, recipe
 from .batches import Epochs, InOrder
 
 INIT_REFUSED = "init is for onecycle.train; here, load an earlier run's weights into the net, and init=None"
@@ -63,8 +64,27 @@ class ImageDataModule(LightningDataModule):
         if batch_size is not None:
             wanted = recipe(wanted, **{"data.batch_size": batch_size})
         self.recipe = wanted
+        self.asked = flatten(changes)  # by dotted key
         self.data_dir = data_dir
         self.sets: Sets | None = None  # the images, once they are set up
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step, the recipe's data.batch_size; what is set counts from the next loader on.
+
+        Lightning's `Tuner(trainer).scale_batch_size(lit, datamodule=data)` sets it. Once the images are set up, more
+        than there are to train on become so many, and a warning says so. Raises UserError where it is no size.
+        """
+        return self.recipe.data.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        most = len(self.sets.train) if self.sets else None
+        wanted = recipe(self.recipe, **{"data.batch_size": size})
+        if most is not None and wanted.data.batch_size > most:
+            warnings.warn(f"onecycle: batch_size {size} is larger than the training set; {most} is used", stacklevel=2)
+            wanted = recipe(wanted, **{"data.batch_size": most})
+        self.recipe = wanted
 
     def prepare_data(self) -> None:
         """Load the images, from the network where they are not here yet."""
@@ -85,24 +105,25 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Epochs:
         """The augmented batches of the Trainer's epoch; without a Trainer, of one epoch after the other."""
-        trainer = self.trainer
+        images, trainer = self._sets.train, self.trainer
         if trainer is None:
-            return Epochs(self._loader(self._sets.train, train=True))
+            return Epochs(images, self._loader(images, train=True))
 
         def position() -> tuple[int, int]:
             overfits = trainer.overfit_batches  # type: ignore[attr-defined]  # set outside of its class
             epoch = 0 if overfits else trainer.current_epoch  # to overfit, the batches must be the same
             return epoch, trainer.fit_loop.batch_idx + 1
 
-        return Epochs(self._loader(self._sets.train, train=True), position)
+        return Epochs(images, self._loader(images, train=True), position)
 
     def val_dataloader(self) -> InOrder:
         """The held-out images, or the test set where none are held out."""
-        return InOrder(self._loader(self._sets.val or self._sets.test, train=False))
+        images = self._sets.val or self._sets.test
+        return InOrder(images, self._loader(images, train=False))
 
     def test_dataloader(self) -> InOrder:
         """The test set."""
-        return InOrder(self._loader(self._sets.test, train=False))
+        return InOrder(self._sets.test, self._loader(self._sets.test, train=False))
 
     def predict_dataloader(self) -> InOrder:
         """The test set."""
