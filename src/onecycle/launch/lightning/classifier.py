@@ -228,7 +228,7 @@ class LitClassifier(LightningModule):
         if augmented:
             unsure = evaluation.least_sure(logits_nk, self.recipe.tta_share)
             with_views = logits_nk.index_copy(0, unsure, augmented[0][unsure])
-            self.log("test_acc_tta", evaluation.accuracy(with_views, labels))
+            self._report({"test_acc_tta": evaluation.accuracy(with_views, labels)})
         self.mistakes = evaluation.mistakes(logits_nk.numpy(), labels.numpy())
         self.draw_mistakes()
 
