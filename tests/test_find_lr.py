@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small import assert_same_run, dataset, files, net, small_recipe
@@ -115,10 +119,76 @@ def test_the_folder_knows_where_images_and_weights_are(tmp_path: Path, drawn: No
     assert run.environment["init"]["run"] == str(earlier.path) and run.finished
 
 
-def test_a_fixed_end_above_what_is_found_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"with the rates that were found.*lr_final"):
+def test_a_fixed_end_above_what_is_found_is_refused_and_the_sweeps_are_kept(tmp_path: Path, drawn: None) -> None:
+    where = rf"with the rates that were found.*lr_final.*kept in {tmp_path}/found/lr_range\.json"
+    with pytest.raises(UserError, match=where):
         found_by(out=tmp_path / "found", **{"schedule.lr_max": 0.9, "schedule.lr_final": 0.8})
-    assert not (tmp_path / "found").exists()
+    assert files(tmp_path / "found") == {"environment.json", "lr_range.json", "plots/lr_range.png"}
+
+
+class Heard(onecycle.Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_message(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def down(steps_per_epoch: int, *, epochs: int, lr_max: float) -> Any:
+    return lambda step: lr_max
+
+
+def of_its_own(steps_per_epoch: int, *, epochs: int, rate: float, lr_min: float = 0.5) -> Any:
+    return lambda step: rate
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ({"name": "constant", "lr": 0.1}, "schedule.lr, 0.1, should be below the {lowest} of the lowest loss, {tenth}"),
+        (
+            {"name": "plateau", "lr": 1e-4},
+            "schedule.lr, 0.0001, should be below the {lowest} of the lowest loss, {tenth}",
+        ),
+        (
+            {"name": "piecewise_linear", "knots": [[0, 0], [1, 0.4]]},
+            "the highest of schedule.knots, 0.4, should be at most the {lowest} of the lowest loss",
+        ),
+        ({"name": "of_its_own", "rate": 0.1}, ""),
+    ],
+)
+def test_a_schedule_without_both_ends_keeps_its_rates_and_a_line_says_so(
+    schedule: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: None
+) -> None:
+    monkeypatch.setitem(registry.ENTRIES["schedule"], "of_its_own", "test_find_lr:of_its_own")
+    wanted, heard = small_recipe(schedule={"epochs": 2, **schedule}), Heard()
+    options = {**QUICK, "model": net(), "data": dataset(), "rule": "slowing", "observer": heard}
+    found = onecycle.find_lr(wanted, out=tmp_path / "found", **options)
+    assert onecycle.load(tmp_path / "found").recipe.schedule == wanted.schedule
+    lowest, tenth = (np.exp(np.median(np.log(found.suggestions[rule]))) for rule in ("minimum", "minimum/10"))
+    line = f"the recipe keeps its own rates, as the schedule {schedule['name']} has not both ends of a cycle"
+    beside = said.format(lowest=f"{lowest:.3g}", tenth=f"the rule minimum/10 chooses schedule.lr={tenth:.3g}")
+    assert [one for one in heard.lines if not one.startswith("warning")] == [
+        f"{line}, lr_min and lr_max{'; ' if said else ''}{beside}"
+    ]
+
+
+def test_a_schedule_with_the_upper_end_takes_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: None
+) -> None:
+    monkeypatch.setitem(registry.ENTRIES["schedule"], "down", "test_find_lr:down")
+    wanted, heard = small_recipe(schedule={"name": "down", "epochs": 2, "lr_max": 0.3}), Heard()
+    found = onecycle.find_lr(wanted, model=net(), data=dataset(), out=tmp_path / "found", observer=heard, **QUICK)
+    assert onecycle.load(tmp_path / "found").recipe.schedule.options["lr_max"] == found.lr_max
+    assert "of what was found the recipe takes lr_max alone, as the schedule down has no lr_min" in heard.lines
+
+
+def test_of_a_schedule_with_both_ends_nothing_is_left_over() -> None:
+    heard = Heard()
+    found_by(observer=heard)
+    assert all(line.startswith("warning") for line in heard.lines)
 
 
 def test_a_recipe_that_says_find_sweeps_first_and_stores_the_numbers(tmp_path: Path, quick: None, drawn: None) -> None:
@@ -148,11 +218,23 @@ def test_one_end_can_be_given(tmp_path: Path, quick: None) -> None:
     assert isinstance(run.recipe.schedule.options["lr_max"], float)
 
 
-def test_an_end_above_what_is_found_is_refused_and_nothing_is_written(tmp_path: Path, quick: None) -> None:
-    wanted = small_recipe(**{"schedule.lr_min": 5.0, "schedule.lr_max": "find"})
-    with pytest.raises(UserError, match=r"with the rates that were found: schedule\.lr_max .* is below lr_min"):
-        onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=onecycle.Observer())
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("fixed", [{"lr_min": 5.0, "lr_max": "find"}, {"lr_min": "find", "lr_max": 1e-7}])
+def test_an_end_that_contradicts_what_is_found_is_refused_and_the_sweeps_are_kept(
+    fixed: dict[str, Any], tmp_path: Path, quick: None, drawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = small_recipe(**{f"schedule.{key}": value for key, value in fixed.items()})
+    given: dict[str, Any] = {"model": net(), "data": dataset(), "observer": onecycle.Observer(), "report": False}
+    for out, kept in ((Path("run"), "run_find-lr"), (Path("run"), "run_find-lr_2"), (None, r"runs/.*_find-lr")):
+        said = rf"with the rates that were found: schedule\.lr_max .* is below lr_min.* kept in {kept}/lr_range\.json"
+        with pytest.raises(UserError, match=said):
+            onecycle.train(wanted, out=out, **given)
+    assert not Path("run").exists()
+    assert files(Path("run_find-lr")) == {"environment.json", "lr_range.json", "plots/lr_range.png"}
+    found = lr_range.LrRange.from_dict(json.loads(Path("run_find-lr/lr_range.json").read_text()))
+    monkeypatch.setattr(lr_range, "find", lambda *args, **options: pytest.fail("what is kept is found again"))
+    rates = {"schedule.lr_min": found.lr_min, "schedule.lr_max": found.lr_max}
+    assert onecycle.train(wanted, out="run", **rates, **given).finished
 
 
 def test_the_folder_is_looked_at_before_the_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +258,25 @@ def test_a_resumed_run_keeps_what_was_found(tmp_path: Path, quick: None, monkeyp
             onecycle.resume(run.path, changes=changes, model=net(), data=dataset())
 
 
+class Stops(onecycle.Observer):
+    """Sends this process a signal after the first epoch."""
+
+    def on_epoch(self, row: Mapping[str, float | None], seconds_left: float) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_resumed_run_s_rates_are_held_against_each_other_before_it_trains(tmp_path: Path, quick: None) -> None:
+    wanted = small_recipe(**FIND)
+    quiet = onecycle.Observer()
+    with pytest.raises(onecycle.Stopped):
+        onecycle.train(wanted, model=net(), data=dataset(), out=tmp_path / "run", observer=Stops())
+    for name in (None, wanted):
+        with pytest.raises(UserError, match=r"schedule\.lr_max 1e-09 is below lr_min"):
+            changes = {"schedule.lr_max": 1e-9}
+            onecycle.resume(tmp_path / "run", name=name, changes=changes, model=net(), data=dataset(), observer=quiet)
+    assert onecycle.resume(tmp_path / "run", model=net(), data=dataset(), report=False, observer=quiet).finished
+
+
 @pytest.mark.parametrize("schedule", ["one_cycle", "cyclic"])
 def test_find_is_checked_with_the_rest(schedule: str) -> None:
     recipe = onecycle.recipe("custom_resnet", schedule={"name": schedule, "lr_min": "find", "lr_max": "find"})
@@ -189,9 +290,23 @@ def test_find_is_checked_with_the_rest(schedule: str) -> None:
         build(10, **recipe.schedule.options)
 
 
-def test_a_schedule_without_both_ends_cannot_find() -> None:
-    with pytest.raises(UserError, match=r"schedule\.lr 'find': must be a valid number"):
-        onecycle.recipe("custom_resnet", schedule={"name": "constant", "epochs": 2, "lr": "find"})
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ({"name": "constant", "lr": "find"}, "lr 'find': must be a valid number"),
+        ({"name": "plateau", "lr": 0.1, "lr_min": "find"}, "lr_min 'find': must be a valid number"),
+        ({"name": "piecewise_linear", "knots": [[0, "find"]]}, "knots 'find': must be a valid number"),
+    ],
+)
+def test_a_schedule_without_both_ends_cannot_find(schedule: dict[str, Any], said: str) -> None:
+    alone = f"find is for lr_min and lr_max of a cycle alone, onecycle find-lr says what suits {schedule['name']}"
+    with pytest.raises(UserError, match=rf"schedule\.{said}.*; {alone}$"):
+        onecycle.recipe("custom_resnet", schedule={"epochs": 2, **schedule})
+
+
+def test_a_rate_that_is_yet_to_be_found_is_no_floor_of_plateau() -> None:
+    changed = onecycle.recipe("era_s10_package", **{"schedule.name": "plateau", "schedule.lr": 0.1})
+    assert changed.schedule.options["lr_min"] == 0
 
 
 @pytest.mark.parametrize("sweeps", [0, 101])
@@ -221,12 +336,12 @@ def tiny_net(num_classes: int) -> torch.nn.Module:
 
 
 def test_the_command_prints_a_table(tmp_path: Path, tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(*DIGITS, *SHORT, "--out", str(tmp_path / "out")) == 0
+    assert run_cli(*DIGITS, *SHORT, "--out", str(tmp_path / "out"), "--data-dir", "my data") == 0
     out = capsys.readouterr().out
     stored = json.loads((tmp_path / "out" / "lr_range.json").read_text())
     assert f"lr_min {stored['lr_min']:.3g}, lr_max {stored['lr_max']:.3g}" in out
     assert "minimum -> lr_max" in out and "onset -> lr_min" in out
-    assert f"onecycle train {tmp_path}/out/recipe.yaml" in out
+    assert f"onecycle train {tmp_path}/out/recipe.yaml --data-dir 'my data'" in out
     assert (tmp_path / "out" / "recipe.yaml").exists()
 
 
@@ -234,8 +349,11 @@ def test_the_command_prints_json_alone(
     tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_cli(*DIGITS, *SHORT, "--json") == 0
-    printed = json.loads(capsys.readouterr().out)
+    constant = ("--set", "schedule.name=constant", "--set", "schedule.lr=0.1")
+    assert run_cli(*DIGITS, *SHORT, *constant, "--json") == 0
+    shown = capsys.readouterr()
+    assert "onecycle: the recipe keeps its own rates, as the schedule constant" in shown.err
+    printed = json.loads(shown.out)
     assert {"lr_min", "lr_max", "rule", "stability"} <= printed.keys()
     assert (tmp_path / printed["run"] / "plots" / "lr_range.png").exists()
     assert printed["run"].endswith("_digits_find-lr")

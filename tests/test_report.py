@@ -320,10 +320,27 @@ def test_the_range_test_is_shown_and_damage_to_it_is_one_line(run: Run) -> None:
     page = Page(report(run, None))
     assert "1 sweep of a rising learning rate chose 0.0002 to begin with and 0.02 for the peak" in page.text
     assert "The choice is in doubt: lr_max is unstable." in page.text
+    assert "0.02 for the peak. The recipe has 0.001 as its lr_min instead." in page.text
     assert len(page.all("svg")) == 6
     run.write_lr_range({"lr_min": 2e-4})
     with pytest.raises(UserError, match=r"lr_range\.json: damaged"):
         report(run, None)
+
+
+@pytest.mark.parametrize(
+    ("lr_min", "lr_max", "said"),
+    [
+        (0.001, 0.02, ""),
+        (0.001, 0.5, "The recipe has 0.02 as its lr_max"),
+        (0.1, 0.5, "The recipe has rates of its own"),
+    ],
+)
+def test_rates_that_a_training_did_not_take_are_told(lr_min: float, lr_max: float, said: str, tmp_path: Path) -> None:
+    run = begun(tmp_path / "run", steps=4)
+    sweep = {"seed": 0, "end": "range", "lrs": np.geomspace(1e-5, 1, 40).tolist(), "losses": [2.0] * 40}
+    run.write_lr_range({"lr_min": lr_min, "lr_max": lr_max, "sweeps": [sweep], "warnings": []})
+    text = Page(report(run, None)).text
+    assert "for the peak." in text and said in text and ("instead." in text) == bool(said)
 
 
 def test_images_of_another_set_are_refused(run: Run) -> None:

@@ -60,8 +60,13 @@ class Run(RunFiles):
         `lr_range` are the sweeps of a range test and what was chosen. The recipe is written last: a folder that has
         one has all of it. Raises UserError where the folder exists.
         """
-        if path is None:
-            path = cls.new_path(f"{recipe.name}_s{recipe.seed}")
+        run = cls.begin(path or cls.new_path(f"{recipe.name}_s{recipe.seed}"), environment, lr_range)
+        run.write_recipe(recipe)
+        return run
+
+    @classmethod
+    def begin(cls, path: Path, environment: Mapping[str, Any], lr_range: Mapping[str, Any] | None = None) -> Self:
+        """Make the folder, and store in it what comes before the recipe; without one it is no run yet."""
         with disk_errors(path):
             try:
                 path.mkdir(parents=True)
@@ -71,12 +76,13 @@ class Run(RunFiles):
         write_sealed_json(path / "environment.json", environment)
         if lr_range is not None:
             run.write_lr_range(lr_range)
-        run.write_recipe(recipe)
         return run
 
     @staticmethod
-    def new_path(label: str) -> Path:
-        """A folder that is not there yet: runs/TIME_LABEL."""
+    def new_path(label: str, beside: Path | None = None) -> Path:
+        """A folder that is not there yet: runs/TIME_LABEL, or NAME_LABEL beside one that is called NAME."""
+        if beside is not None:
+            return _unused(beside.with_name(f"{beside.name}_{label}"))
         now = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
         return _unused(Path("runs") / f"{now}_{label}")
 

@@ -227,8 +227,8 @@ def plateau(
 
 
 def rates_to_find(options: Mapping[str, Any]) -> list[str]:
-    """Which of a schedule's options are still "find"."""
-    return [key for key, value in options.items() if value == "find"]
+    """Which ends of a cycle, lr_min and lr_max, are still "find"."""
+    return [key for key in ("lr_min", "lr_max") if options.get(key) == "find"]
 
 
 def provisional(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from ..preparation import build_net, load_data, resolve, split, with_own
 from ..progress import default_observer
 from ..recipes import Recipe, checked, recipe
 from ..rehearsal import rehearse
+from .found_rates import draw, kept_if_refused, left_over, rates_taken
 from .runs import Run
-from .training import draw, facts, sweep, with_init
+from .training import facts, sweep, with_init
 
 
 def find_lr(
@@ -46,8 +47,9 @@ def find_lr(
     `name`, `model`, `data`, `init` and `changes` are as for `train`. Each of the `sweeps` trains a copy of the net for
     `steps` steps while the rate rises from `lr_start` to `lr_end`, by default a range that suits the optimiser. With
     `out`, a folder which must not exist, the result is kept as lr_range.json, plots/lr_range.png and a recipe.yaml that
-    has the rates. Progress goes where `train` has it, and so does what makes the choice doubtful. Raises UserError
-    where a sweep is impossible, or shows nothing.
+    has the rates; of a schedule without both it keeps its own. Progress goes where `train` has it, and so does what
+    makes the choice doubtful, or what the recipe could not take of it. Raises UserError where a sweep is impossible, or
+    shows nothing, and where the recipe's other rates contradict what was found, which is then kept all the same.
     """
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
     chosen, watcher = resolve_device(device), observer or default_observer()
@@ -70,11 +72,17 @@ def find_lr(
     )
     for warning in found.warnings:
         watcher.on_message(f"warning: {warning}")
+    rest = left_over(resolved, found)
+    if rest is not None:
+        watcher.on_message(rest)
     if out is not None:
-        rates = {key: getattr(found, key) for key in ("lr_min", "lr_max") if key in resolved.schedule.options}
         described = facts(sets, chosen, data_dir)
         if resolved.init is not None:
             described["init"] = earlier_weights(resolved)
-        to_train = checked(resolved.evolve(schedule=rates), f"{resolved.name} with the rates that were found")
+        with kept_if_refused(found, Path(out), described):
+            to_train = checked(
+                resolved.evolve(schedule=rates_taken(resolved, found)),
+                f"{resolved.name} with the rates that were found",
+            )
         draw(Run.create(Path(out), to_train, described, found.to_dict()), found)
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import lr_range, plots, training
+from .. import lr_range, training
 from .. import run as folder
 from ..advice import advice
 from ..agreement import check_agreement, check_shares
@@ -38,6 +38,7 @@ from ..recipes import OWN, Recipe, differences, flatten, recipe
 from ..rehearsal import rehearse
 from ..schedule import rates_to_find
 from ..torchrun import may_restart, restarts
+from .found_rates import draw, kept_if_refused
 from .inspection import report as make_report
 from .pictures import finish
 from .runs import Run
@@ -66,9 +67,9 @@ def train(
     of it tests. A path names images as `onecycle.data.own_images` reads them. `init` is an earlier run of the same net,
     whose weights the training begins with. `out` is the run's folder, which must not exist. Progress goes to stderr, or
     to the cell of a notebook, unless an `observer` takes it; `onecycle.Observer()` is silent. Without `report` neither
-    pictures nor report are made; `Run.report` makes them later. Where the schedule says
-    "find", a range test comes first, and is kept in the run. Raises UserError where something cannot work, before
-    anything is written.
+    pictures nor report are made; `Run.report` makes them later. Where the schedule says "find", a range test comes
+    first, and is kept in the run. Raises UserError where something cannot work, before anything is written but a range
+    test whose rates contradict the recipe's: that is kept in a folder beside the run's.
     """
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
     with joined(device) as world:
@@ -137,14 +138,16 @@ def _made(
     found = None
     if rates_to_find(resolved.schedule.options):
         found = sweep(resolved, sets, chosen, handed_in, watcher)
-        resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
+        for message in found.messages:
+            watcher.on_message(message)
+        beside = Run.new_path("find-lr", Path(out)) if out is not None else Run.new_path(f"{resolved.name}_find-lr")
+        with kept_if_refused(found, beside, described):
+            resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
     if world.size > 1:
         described["processes"] = world.size
     run = Run.create(None if out is None else Path(out), resolved, described, found.to_dict() if found else None)
     if found:
         draw(run, found)
-        for message in found.messages:
-            watcher.on_message(message)
     return resolved, run
 
 
@@ -317,11 +320,6 @@ def _complete(
         make_report(run, data=data, data_dir=data_dir, model=model, device=str(device))
     else:
         finish(run, sets, model, device, observer, missing_only=True)
-
-
-def draw(run: Run, found: LrRange) -> None:
-    """Draw a range test into its run."""
-    plots.save(plots.lr_range(found), run.plots / "lr_range.png")
 
 
 def _rate_of(stored: Recipe, key: str) -> Any:

@@ -150,7 +150,7 @@ def find_lr(
         return
     from ..progress import print_lr_range
 
-    print_lr_range(found, folder)
+    print_lr_range(found, folder, data_dir)
 
 
 def _report_end(run: Run, as_json: bool) -> None:

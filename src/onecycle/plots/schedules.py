@@ -10,7 +10,7 @@ import numpy as np
 from .. import registry
 from ..errors import UserError
 from ..recipes import Recipe, recipe
-from ..schedule import Plateau
+from ..schedule import Plateau, rates_to_find
 from .style import BLUE, Figure, count_epochs, style
 
 _MOST_POINTS = 20_000
@@ -24,7 +24,7 @@ def schedule(name: str | Path | Recipe, *, steps_per_epoch: int = 100, **changes
     wanted = recipe(name, **changes)
     if steps_per_epoch < 1:
         raise UserError(f"steps_per_epoch {steps_per_epoch} is below 1")
-    open_keys = [key for key, value in wanted.schedule.options.items() if value == "find"]
+    open_keys = rates_to_find(wanted.schedule.options)
     if open_keys:
         keys = ", ".join(f"schedule.{key}" for key in open_keys)
         raise UserError(f"recipe {wanted.name}: {keys} is yet to be found; give a number, such as find_lr finds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +53,8 @@ def print_end(run: Run, summary: Mapping[str, Any]) -> None:
         console.print(f"all there is to see: {run.path}/report.html", soft_wrap=True)
 
 
-def print_lr_range(found: LrRange, folder: Path) -> None:
-    """What was chosen, what every rule says of every sweep, and where it was written."""
+def print_lr_range(found: LrRange, folder: Path, data_dir: Path | None = None) -> None:
+    """What was chosen, what every rule says of every sweep, where it was written, and what trains with it."""
     console = Console()
     names, rows = found.table
     table = Table(names[0], *(Column(name, justify="right") for name in names[1:]), box=None, pad_edge=False)
@@ -62,4 +63,7 @@ def print_lr_range(found: LrRange, folder: Path) -> None:
     console.print(table)
     console.print(Text(f"lr_min {found.lr_min:.3g}, lr_max {found.lr_max:.3g}", "bold"))
     written = ", ".join(f"{folder}/{name}" for name in ("lr_range.json", "plots/lr_range.png", "recipe.yaml"))
-    console.print(f"wrote {written}; train with: onecycle train {folder}/recipe.yaml", soft_wrap=True)
+    train = shlex.join(
+        ["onecycle", "train", f"{folder}/recipe.yaml", *(["--data-dir", str(data_dir)] * bool(data_dir))]
+    )
+    console.print(f"wrote {written}; train with: {train}", soft_wrap=True)

@@ -134,6 +134,8 @@ def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
     known = set(registry.options(registry.load(kind, new)))
     if kind == "optimizer" and (old.get("name") in _DECOUPLED) != (new in _DECOUPLED):
         known.discard("weight_decay")
+    if kind == "schedule" and "lr_max" not in known:  # its lr_min, as plateau's, is no end of a cycle
+        known -= {key for key in known if old.get(key) == "find"}
     values[kind] = {key: value for key, value in old.items() if key == "name" or key in known}
 
 
@@ -154,6 +156,9 @@ def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, 
     for key, parameter in known.items():
         if key in values:
             filled[key], problem = _option(f"{kind}.{key}", values[key], parameter, _adapters(builder)[key])
+            if kind == "schedule" and problem.startswith(f"schedule.{key} 'find'"):
+                problem += "; find is for lr_min and lr_max of a cycle alone"
+                problem += "" if "lr_max" in known else f", onecycle find-lr says what suits {name}"
         else:
             missing = f"{kind}.{key} is missing, which {kind} {name!r} needs"
             filled[key], problem = parameter.default, missing if parameter.default is _REQUIRED else ""

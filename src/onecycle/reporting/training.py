@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..epochs import positions
 from ..errors import UserError
@@ -136,6 +137,15 @@ def _smoothing(run: Run) -> list[str]:
     return [f"The training loss {' and '.join(of_training)}; the others do not."] if of_training else []
 
 
+def _own_rates(run: Run, found: Mapping[str, Any]) -> str:
+    """What is to be said of a range test whose choice the recipe does not have, or not all of it."""
+    options = run.recipe.schedule.options
+    own = [key for key in ("lr_min", "lr_max") if "lr_max" not in options or options.get(key) != found[key]]
+    if len(own) == 1 and isinstance(options.get(own[0]), int | float):
+        return f" The recipe has {options[own[0]]:.2g} as its {own[0]} instead."
+    return " The recipe has rates of its own instead." if own else ""
+
+
 def _sweep(run: Run) -> tuple[inline.Chart | None, list[str]]:
     if not run.has("lr_range.json"):
         return None, []
@@ -144,7 +154,7 @@ def _sweep(run: Run) -> tuple[inline.Chart | None, list[str]]:
         sweeps = len(found["sweeps"])
         sentences = [
             f"Before the training, {sweeps} sweep{'s' if sweeps != 1 else ''} of a rising learning rate chose "
-            f"{found['lr_min']:.2g} to begin with and {found['lr_max']:.2g} for the peak.",
+            f"{found['lr_min']:.2g} to begin with and {found['lr_max']:.2g} for the peak.{_own_rates(run, found)}",
             *(f"The choice is in doubt: {warning}." for warning in found["warnings"]),
         ]
         return inline.lr_range(found), sentences
