@@ -1,14 +1,31 @@
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from onecycle import hardware
 from onecycle.api import training
 
 # The nets of the tests are too small for two threads: they would wait for each other more than they work.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_waiting() -> Iterator[None]:
+    """What a training waits for, dozens of times, and no test in this process needs: the disk, and git.
+
+    That a process syncs, and when, is seen where a test puts another function in the place of `os.fsync`; the processes
+    that tests start do sync.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
+        patched.setattr(hardware, "_git_commit", functools.cache(hardware._git_commit))
+        yield
 
 
 @pytest.fixture
