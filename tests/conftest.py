@@ -28,6 +28,17 @@ def _without_waiting() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _without_real_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where CIFAR-10 lies on this machine is told to the tests of it alone, which ask when they are imported.
+
+    The runs of many others say that they are of CIFAR-10: to find that its images are not theirs would take seconds.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ONECYCLE_DATA", str(tmp_path_factory.mktemp("no-data")))
+        yield
+
+
 @pytest.fixture
 def drawn() -> None:
     """Asked for by tests of runs whose pictures and report matter; see `_draw_where_asked`."""
