@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,12 @@ from onecycle.api import training
 
 # The nets of the tests are too small for two threads: they would wait for each other more than they work.
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: to look through all of it for garbage again and again takes a while of each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
