@@ -216,9 +216,7 @@ def test_the_preview_of_such_a_recipe(tmp_path: Path) -> None:
     path = onecycle.preview(changed, out=tmp_path / "samples.png", samples=3, epochs=3)
     with Image.open(path) as picture:
         assert picture.width > 300
-    assert path.read_bytes() != onecycle.preview(
-        "digits", out=tmp_path / "plain.png", samples=3, epochs=3
-    ).read_bytes()
+    assert path.read_bytes() != onecycle.preview("digits", out=tmp_path / "plain.png", samples=3, epochs=3).read_bytes()
 
 
 # --- in a recipe -------------------------------------------------------------------------------------------------
