@@ -166,11 +166,10 @@ def test_a_resumed_run_finds_its_data_again(
     cifar_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ONECYCLE_DATA", raising=False)
-    monkeypatch.setattr(training._Training, "evaluate_epoch", stop)
     out = tmp_path / "run"
-    assert call("train", "custom_resnet", "--data-dir", str(cifar_folder), "--out", str(out), *TINY) == 130
-    monkeypatch.undo()
-    monkeypatch.delenv("ONECYCLE_DATA", raising=False)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(training._Training, "evaluate_epoch", stop)
+        assert call("train", "custom_resnet", "--data-dir", str(cifar_folder), "--out", str(out), *TINY) == 130
     assert call("train", "--resume", str(out)) == 0
     assert Run.open(out).summary["test"]["images"] == 20
 
