@@ -64,9 +64,20 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
+_FINISH, _MAKE_REPORT = training.finish, training.make_report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _undrawn() -> Iterator[None]:
+    """Drawing takes longer than training the small nets of the tests, those of fixtures for many tests among them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "finish", lambda *arguments, **options: None)
+        patched.setattr(training, "make_report", lambda run, **options: run.path / "report.html")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _draw_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than training the small nets of the tests."""
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(training, "finish", lambda *arguments, **options: None)
-        monkeypatch.setattr(training, "make_report", lambda run, **options: run.path / "report.html")
+    if "drawn" in request.fixturenames:
+        monkeypatch.setattr(training, "finish", _FINISH)
+        monkeypatch.setattr(training, "make_report", _MAKE_REPORT)
