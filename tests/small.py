@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
@@ -30,13 +32,19 @@ class StopAt(Observer):
 
 def images(count: int = 200, seed: int = 0, classes: int = 4) -> ImageSet:
     """Noise with a bright quarter that tells the class."""
+    pixels, labels = _drawn(count, seed, classes)
+    return ImageSet(pixels.copy(), labels.copy(), tuple(f"class {number}" for number in range(classes)))
+
+
+@functools.lru_cache(32)  # hundreds of tests draw the same ones
+def _drawn(count: int, seed: int, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     random = np.random.default_rng(seed)
     labels = random.permutation(np.arange(count) % classes)
     pixels = random.integers(0, 160, (count, 32, 32, 3), dtype=np.uint8)
     for number, label in enumerate(labels):
         top, left = 16 * (label // 2 % 2), 16 * (label % 2)
         pixels[number, top : top + 16, left : left + 16] += 80
-    return ImageSet(pixels, labels.astype(np.int64), tuple(f"class {number}" for number in range(classes)))
+    return pixels, labels.astype(np.int64)
 
 
 def dataset() -> Dataset:

@@ -39,9 +39,7 @@ def cross_validate(out: Path, **options: Any) -> CrossValidation:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> CrossValidation:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api_training, "finish", lambda *arguments, **options: None)  # as conftest does for a test
-        return cross_validate(tmp_path_factory.mktemp("whole") / "cv")
+    return cross_validate(tmp_path_factory.mktemp("whole") / "cv")
 
 
 # --- the folds ---------------------------------------------------------------------------------------------------

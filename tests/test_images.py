@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from onecycle.data import Dataset, ImageSet, digits, stratified_split
 from onecycle.errors import UserError
@@ -169,6 +170,19 @@ def test_digits_are_all_there_as_rgb(dataset: Dataset) -> None:
         assert part.images_nhwc.shape[1:] == (32, 32, 3)
         np.testing.assert_array_equal(part.images_nhwc[..., 0], part.images_nhwc[..., 1])
         np.testing.assert_array_equal(part.images_nhwc[..., 0], part.images_nhwc[..., 2])
+
+
+@pytest.mark.parametrize("side", [8, 5, 32])
+def test_digits_are_scaled_as_pillow_scales_each(side: int) -> None:
+    from sklearn.datasets import load_digits
+
+    labels = load_digits().target
+    grey = np.clip(load_digits().images * (255 / 16), 0, 255).round().astype(np.uint8)
+    _, train = stratified_split(labels, 360, seed=0)
+    found = digits(image_size=side).train.images_nhwc
+    for place in range(0, len(train), 50):
+        scaled = Image.fromarray(grey[train[place]]).resize((side, side), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(found[place], np.asarray(scaled.convert("RGB")))
 
 
 def test_the_test_digits_hold_every_class_in_proportion(dataset: Dataset) -> None:

@@ -17,7 +17,6 @@ from torch import nn
 
 import onecycle
 from onecycle import Dataset, ImageSet, Observer, Run, Stopped, UserError, registry, training
-from onecycle.api import training as api_training
 from onecycle.checkpoint import CheckpointFolder
 from onecycle.fine_tuning import head_of, take_over
 from onecycle.lr_range import search
@@ -51,9 +50,7 @@ class Told(Observer):
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api_training, "finish", lambda *arguments, **options: None)  # as conftest does for a test
-        return train(tmp_path_factory.mktemp("earlier") / "run")
+    return train(tmp_path_factory.mktemp("earlier") / "run")
 
 
 # --- what is taken over ------------------------------------------------------------------------------------------

@@ -213,10 +213,10 @@ def test_views_show_the_coarser_pixels_at_the_full_size() -> None:
 
 def test_the_preview_of_such_a_recipe(tmp_path: Path) -> None:
     changed = recipe("digits", augment={"resize": [[0, 16], [2, 24]]})
-    path = onecycle.preview(changed, out=tmp_path / "samples.png")
+    path = onecycle.preview(changed, out=tmp_path / "samples.png", samples=3, epochs=3)
     with Image.open(path) as picture:
         assert picture.width > 300
-    assert path.read_bytes() != onecycle.preview("digits", out=tmp_path / "plain.png").read_bytes()
+    assert path.read_bytes() != onecycle.preview("digits", out=tmp_path / "plain.png", samples=3, epochs=3).read_bytes()
 
 
 # --- in a recipe -------------------------------------------------------------------------------------------------

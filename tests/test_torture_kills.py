@@ -77,7 +77,7 @@ def test_signalled(number: signal.Signals, victims: Victims) -> None:
 
 
 def test_the_real_command_killed(tmp_path: Path) -> None:
-    real_command(tmp_path / "real", 0, 1).check()
+    real_command(tmp_path / "real", 0, 1, drawn=False).check()
 
 
 def test_files_written_in_place_are_found_half_written(tmp_path: Path) -> None:

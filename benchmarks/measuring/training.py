@@ -91,7 +91,9 @@ def our_steps(settings: Settings, images: Dataset, net: nn.Module, steps: int, w
     with tempfile.TemporaryDirectory() as folder, StepClock(net, warmup) as clock:
         silent = onecycle.Observer()
         out = Path(folder) / "run"
-        onecycle.train("custom_resnet", model=net, data=images, out=out, device="cpu", observer=silent, **changes)
+        onecycle.train(
+            "custom_resnet", model=net, data=images, out=out, device="cpu", report=False, observer=silent, **changes
+        )
     return clock.seconds
 
 

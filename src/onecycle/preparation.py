@@ -18,7 +18,7 @@ from .data import Augmentation, Dataset, ImageSet, Loader, OwnImages, own_images
 from .errors import UserError
 from .fine_tuning import earlier_statistics
 from .folds import folds_of, limited
-from .hardware import AUTOCAST_DTYPES, resolve_precision
+from .hardware import AUTOCAST_DTYPES, resolve_precision, seed_generators
 from .observer import Observer
 from .recipes import OWN, Component, Recipe, checked, place_of, recipe
 from .run import Run
@@ -180,7 +180,7 @@ def build_net(wanted: Recipe, num_classes: int) -> nn.Module:
         raise UserError(f"model {wanted.model.name!r} was handed in from Python; hand it in again with model=")
     build = registry.load("model", wanted.model.name)
     with torch.random.fork_rng([]):
-        torch.manual_seed(wanted.seed)
+        seed_generators(wanted.seed)
         net: nn.Module = build(num_classes, **wanted.model.options)
     return net
 

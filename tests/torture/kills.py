@@ -41,7 +41,7 @@ def attacks(folder: Path, seed: int, share: float) -> Iterator[Tally]:
     for number in SIGNALS:
         yield signalled(plain, number, "a training", seed, at_least(30, share))
         yield signalled(drawn, number, "a training with pictures and report", seed, at_least(20, share))
-    yield real_command(folder / "real", seed, at_least(4, share))
+    yield real_command(folder / "real", seed, at_least(4, share), drawn=True)
 
 
 class Victims:
@@ -184,13 +184,14 @@ def signalled(victims: Victims, number: signal.Signals, what: str, seed: int, co
     return tally
 
 
-def real_command(folder: Path, seed: int, count: int) -> Tally:
+def real_command(folder: Path, seed: int, count: int, *, drawn: bool) -> Tally:
     """The same with `python -m onecycle`, the handwritten digits and a net that is shipped."""
+    undrawn = [] if drawn else ["--no-report"]
     tally = Tally("python -m onecycle killed and signalled")
     folder.mkdir()
     whole = folder / "whole"
     began = time.perf_counter()
-    process = _onecycle([*_REAL, "--out", str(whole)])
+    process = _onecycle([*_REAL, *undrawn, "--out", str(whole)])
     said = _said(process)
     assert process.returncode == 0, said
     seconds, undisturbed = time.perf_counter() - began, content(whole)
@@ -199,7 +200,7 @@ def real_command(folder: Path, seed: int, count: int) -> Tally:
         random = np.random.default_rng((seed, 5, case))
         after = random.uniform(0, seconds)
         run = folder / f"run{case}"
-        process = _onecycle([*_REAL, "--out", str(run)])
+        process = _onecycle([*_REAL, *undrawn, "--out", str(run)])
         try:
             process.wait(after)
         except subprocess.TimeoutExpired:
@@ -209,7 +210,7 @@ def real_command(folder: Path, seed: int, count: int) -> Tally:
         if run.exists():
             if number in SIGNALS and process.returncode:
                 wrong = misanswered(said, process.returncode, SIGNALS[number])
-            again = _onecycle(["train", "--resume", str(run)])
+            again = _onecycle(["train", "--resume", str(run), *undrawn])
             said = _said(again)
             wrong = wrong or (f"resuming: {said}" if again.returncode else difference(undisturbed, content(run)))
         tally.add(wrong and f"case {case}, {number.name} after {after:.3f} s: {wrong}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import UserError
@@ -24,9 +25,16 @@ def digits(*, data_dir: Path | None = None, image_size: int = 32) -> Dataset:
         raise UserError("data set digits needs scikit-learn; pip install 'onecycle[demo]'") from None
     source = load_digits()
     grey = np.clip(source.images * (255 / 16), 0, 255).round().astype(np.uint8)
-    side = (image_size, image_size)
-    scaled = np.stack([np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BICUBIC)) for image in grey])
     labels = source.target.astype(np.int64)
-    images = ImageSet(np.repeat(scaled[..., None], 3, axis=3), labels, tuple("0123456789"))
+    images = ImageSet(np.repeat(_scaled(grey, image_size)[..., None], 3, axis=3), labels, tuple("0123456789"))
     test, train = stratified_split(labels, TEST_IMAGES, seed=0)
     return Dataset(images.subset(train), images.subset(test))
+
+
+def _scaled(images_nhw: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Each image as Pillow scales it: rows first, with all images below one another, then columns, side by side."""
+    n, height, width = images_nhw.shape
+    below = Image.fromarray(images_nhw.reshape(n * height, width)).resize((side, n * height), Image.Resampling.BICUBIC)
+    beside = np.asarray(below).reshape(n, height, side).transpose(1, 0, 2).reshape(height, n * side)
+    scaled = Image.fromarray(beside).resize((n * side, side), Image.Resampling.BICUBIC)
+    return np.asarray(scaled).reshape(side, n, side).transpose(1, 0, 2)

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from .. import optim
 from ..errors import UserError
-from ..hardware import autocast, reused_memory
+from ..hardware import autocast, reused_memory, seed_generators
 from ..randomness import step_seed
 from .noise import batch_noise
 
@@ -76,7 +76,7 @@ def sweep(
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         for step, (rate, batch) in enumerate(zip(rates, _endless(batches, steps), strict=False)):
             optim.set_lr(optimizer, rate)
-            torch.manual_seed(step_seed(seed, step))  # for what the net draws itself, such as dropout
+            seed_generators(step_seed(seed, step))  # for what the net draws itself, such as dropout
             with autocast(precision, device):
                 output = net(batch[0].to(device))
             batch_loss = loss(output.float(), batch[1].to(device))

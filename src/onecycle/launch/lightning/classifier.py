@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ... import evaluation, optim, plots, registry
 from ...errors import UserError
-from ...hardware import resolve_device, resolve_precision
+from ...hardware import resolve_device, resolve_precision, seed_generators
 from ...preparation import Sets, build_net, build_schedule, class_weights, initialize
 from ...randomness import step_seed
 from ...recipes import OWN, Component, Recipe, checked, flatten, recipe
@@ -159,7 +159,7 @@ class LitClassifier(LightningModule):
         if momentum is not None:
             optim.set_momentum(self.trainer.optimizers[0], momentum)
         every = self.trainer.accumulate_grad_batches
-        torch.manual_seed(step_seed(self.recipe.seed, self.trainer.global_step * every + batch_idx % every))
+        seed_generators(step_seed(self.recipe.seed, self.trainer.global_step * every + batch_idx % every))
 
     @_in_python
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
