@@ -197,7 +197,7 @@ def dark(one: ImageSet) -> ImageSet:
 def test_the_range_test_begins_there_too(earlier: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(search, "sweep", lambda swept, *rest, **options: seen.append(swept[0].weight.clone()))
-    monkeypatch.setattr(search, "choose", lambda done, **options: SimpleNamespace(warnings=[]))
+    monkeypatch.setattr(search, "choose", lambda done, **options: SimpleNamespace(lr_min=1e-3, lr_max=0.1, warnings=[]))
     onecycle.find_lr(small_recipe(), model=net(seed=5), data=dataset(), init=earlier, sweeps=2)
     assert len(seen) == 2 and all(torch.equal(one.contiguous(), weights(earlier)["0.weight"]) for one in seen)
 

@@ -116,6 +116,6 @@ def _in_process(words: list[str]) -> tuple[str, str]:
 def plain(line: str, names: tuple[str, ...]) -> str:
     """A line without what another processor may compute otherwise: numbers, and which of the names it is."""
     line = re.sub(rf"\b({'|'.join(names)})\b", "NAME", line)
-    line = re.sub(r"\bbfloat16\b", "float32", line)  # as the processor multiplies it or not
+    line = re.sub(r"\bbfloat16\b", "float32", line).replace(" (AVX2)", "")  # as the processor multiplies it or not
     line = re.sub(r"[<>]?[-+]?\d[\d.,:]*(?:e[-+]\d+)?%?", "0", line)
     return " ".join(line.replace("errors", "error").replace("mistakes", "mistake").split())

@@ -26,7 +26,6 @@ import torch
 import onecycle
 from onecycle import Observer, Progress, Run, Stopped, api, cli, plots, training
 from onecycle.api import pictures
-from onecycle.api import training as api_training
 from onecycle.preparation import images_of
 from torture import small_runs
 from torture.faulty_disk import Disk, largest_file
@@ -190,7 +189,7 @@ class Second(Observer):
 @contextlib.contextmanager
 def _few_sweeps() -> Iterator[None]:
     """The drawing of a range test is as slow as three of the tests."""
-    with mock.patch.object(api_training.plots, "lr_range", lambda found: plots.Figure(1, 1)):
+    with mock.patch.object(plots, "lr_range", lambda found: plots.Figure(1, 1)):
         yield
 
 
