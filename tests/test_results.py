@@ -54,7 +54,7 @@ def test_the_small_files_of_a_finished_run_are_kept(
 
 
 def test_seeds_become_one_line_with_an_interval(results: ModuleType) -> None:
-    (one,) = [each for each in results.kept() if each.summary["recipe"] == "digits"]
+    one, *_ = [each for each in results.kept() if each.summary["recipe"] == "digits"]
     accuracies = [91.0, 92.5, 91.75, 93.0]
     runs = [
         results.Result(one.folder, {**one.summary, "seed": seed, "test": {"accuracy": accuracy / 100}})
@@ -68,7 +68,7 @@ def test_seeds_become_one_line_with_an_interval(results: ModuleType) -> None:
 
 
 def test_accuracy_with_test_time_augmentation_stands_beside_the_other(results: ModuleType) -> None:
-    (one,) = [each for each in results.kept() if each.summary["recipe"] == "digits"]
+    one, *_ = [each for each in results.kept() if each.summary["recipe"] == "digits"]
     tests = [{"accuracy": 0.925, "accuracy_tta": 0.9375, "images": 400, "loss": 0.5}, {**one.summary["test"]}]
     augmented, plain = (results.Result(one.folder, {**one.summary, "test": test}) for test in tests)
     assert "| 92.50; with test-time augmentation 93.75 |" in results.table([augmented], Path())
