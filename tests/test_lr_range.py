@@ -276,12 +276,17 @@ def test_a_notebook_shows_the_table() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**31), slope=st.floats(-1, 1), count=st.integers(60, 200), far=st.floats(1, 1e6))
-def test_the_noise_is_told_from_the_course(seed: int, slope: float, count: int, far: float) -> None:
-    noise = np.random.default_rng(seed).normal(0, 0.1, count)
-    losses = 2.3 + slope * np.arange(count) + noise
-    losses[-count // 10 :] *= far  # as where a sweep diverges
-    assert batch_noise(losses) == pytest.approx(0.1, rel=0.6)
+@given(slope=st.floats(-1, 1), count=st.integers(60, 200), far=st.floats(1, 1e6))
+def test_the_noise_is_told_from_the_course(slope: float, count: int, far: float) -> None:
+    found = []
+    for seed in range(60):
+        losses = 2.3 + slope * np.arange(count) + np.random.default_rng(seed).normal(0, 0.1, count)
+        losses[-count // 10 :] *= far  # as where a sweep diverges
+        found.append(batch_noise(losses))
+    assert np.mean(found) == pytest.approx(0.1, rel=0.3)
+
+
+def test_two_losses_show_no_noise() -> None:
     assert batch_noise([2.3, 2.2]) == 0
 
 
@@ -408,6 +413,13 @@ def test_a_loss_that_rises_at_once_is_refused() -> None:
         choose([one])
     with pytest.raises(UserError, match="the loss is not finite after 0 steps of the sweep, at the first step"):
         choose([Sweep(0, (), (), "not finite")])
+
+
+@pytest.mark.parametrize("steps", [8, 14, 40])
+def test_a_sweep_that_begins_too_high_is_to_begin_lower(steps: int) -> None:
+    one = Sweep(0, tuple(np.geomspace(1, 9, steps)), tuple(np.linspace(2, 9, steps)), "diverged")
+    with pytest.raises(UserError, match="begin it at a lower rate"):
+        choose([one])
 
 
 def test_labels_without_meaning_are_refused() -> None:

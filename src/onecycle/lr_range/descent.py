@@ -53,9 +53,10 @@ def descent(sweep: Sweep) -> Descent:
     top = bottom - int(np.argmax(losses[bottom::-1]))
     fall = float(losses[top] - losses[bottom])
     if fall <= _LEAST_FALL * abs(first):
+        instead = "sweep further up" if sweep.end == "range" else "begin it at a lower rate"
         raise UserError(
             f"the loss never falls in the sweep, {where}: {losses[0]:.3g} at first, {losses[bottom]:.3g} at best; "
-            "sweep further up, or look at the net and the labels"
+            f"{instead}, or look at the net and the labels"
         )
     noise = batch_noise(sweep.losses[: max(bottom + 1, _FEWEST_FOR_NOISE)])  # past the bottom there is more of it
     error = noise * float(np.hypot(errors[top], errors[bottom]))
