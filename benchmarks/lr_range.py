@@ -2,10 +2,12 @@
 
     python benchmarks/lr_range.py ~/onecycle-runs/lr_range [--net compact] [--epochs 4] [--optimizers adam sgd]
     python benchmarks/lr_range.py ~/onecycle-runs/lr_range --net whitened_convnet --options '{"widths": [32, 64, 64]}'
+    python benchmarks/lr_range.py ~/onecycle-runs/lr_range --net plain
 
-For each optimiser `onecycle.find_lr` sweeps, and a net is trained for a few epochs of one-cycle with what some of the
-rules choose; beside it with each lr_max of a grid, a factor of three apart, from a hundredth of it. Judged on 5,000
-held-out training images; the test set is not looked at. What is done is not done again.
+`plain` is a net without norms, of measuring/plain_net.py. For each optimiser `onecycle.find_lr` sweeps, and a net is
+trained for a few epochs of one-cycle with what some of the rules choose; beside it with each lr_max of a grid, a factor
+of three apart, from a hundredth of it. Judged on 5,000 held-out training images; the test set is not looked at. What is
+done is not done again.
 
 The tables go to benchmarks/results/lr_range_NET_HARDWARE.csv and, with all sweeps, .json.
 """
@@ -22,13 +24,15 @@ from measuring.hardware import hardware_slug
 from measuring.held_out import held_out_data
 
 import onecycle
+from onecycle import registry
+from onecycle.errors import TrainingFailed
 from onecycle.files import write_csv, write_json
 from onecycle.hardware import resolve_device
 
 RESULTS = Path(__file__).parent / "results"
 GRIDS = {
-    "adam": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "sgd": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+    "adam": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "sgd": (1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0),
 }
 RULES = ("minimum", "slowing")  # those whose choice is trained
 COLUMNS = (
@@ -56,6 +60,8 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="+", choices=list(GRIDS), default=list(GRIDS))
     parser.add_argument("--train-limit", type=int, default=None, help="train on so many images, not on all 45,000")
     arguments = parser.parse_args()
+    if arguments.net == "plain":
+        registry.register("model", "plain", "measuring.plain_net:plain")
     runs = arguments.runs.expanduser() / arguments.net
     rows: list[dict[str, Any]] = []
     found: dict[str, Any] = {}
@@ -82,8 +88,9 @@ def main() -> None:
             name = source if source != "grid" else f"{lr_max:g}"
             for seed in arguments.seeds:
                 changes = {"schedule.lr_min": lr_min, "schedule.lr_max": lr_max, "seed": seed}
-                run = trained(runs / f"{optimizer}_{name}_s{seed}", onecycle.recipe(wanted, **changes))
-                rows.append(row(run, arguments.net, optimizer, source))
+                asked = onecycle.recipe(wanted, **changes)
+                summary = trained(runs / f"{optimizer}_{name}_s{seed}", asked)
+                rows.append(row(asked, summary, arguments.net, source))
                 write_csv(RESULTS / f"{slug}.csv", rows, COLUMNS)
         write_json(RESULTS / f"{slug}.json", found)
 
@@ -101,27 +108,30 @@ def chosen(found: dict[str, Any], rule: str) -> tuple[float, float]:
     return min(float(found["lr_min"]), lr_max), lr_max
 
 
-def trained(folder: Path, wanted: onecycle.Recipe) -> onecycle.Run:
-    """The run in this folder, gone on with or made where it has not ended."""
-    if folder.exists():
-        return onecycle.resume(folder, data=held_out_data())
-    return onecycle.train(wanted, data=held_out_data(), out=folder)
+def trained(folder: Path, wanted: onecycle.Recipe) -> dict[str, Any] | None:
+    """The summary of the run in this folder, gone on with or made where it has not ended; None where it diverges."""
+    try:
+        if folder.exists():
+            return onecycle.resume(folder, data=held_out_data()).summary
+        return onecycle.train(wanted, data=held_out_data(), out=folder).summary
+    except TrainingFailed:
+        return None
 
 
-def row(run: onecycle.Run, net: str, optimizer: str, source: str) -> dict[str, Any]:
+def row(wanted: onecycle.Recipe, summary: dict[str, Any] | None, net: str, source: str) -> dict[str, Any]:
     """A run's line."""
-    options = run.recipe.schedule.options
+    options = wanted.schedule.options
     return {
         "net": net,
-        "optimizer": optimizer,
+        "optimizer": wanted.optimizer.name,
         "source": source,
         "lr_min": f"{options['lr_min']:.3g}",
         "lr_max": f"{options['lr_max']:.3g}",
-        "seed": run.recipe.seed,
-        "train_images": run.recipe.data.train_limit or len(held_out_data().train),
-        "epochs": run.recipe.epochs,
-        "held_out_accuracy": run.summary["test"]["accuracy"],
-        "train_seconds": run.summary["train_seconds"],
+        "seed": wanted.seed,
+        "train_images": wanted.data.train_limit or len(held_out_data().train),
+        "epochs": wanted.epochs,
+        "held_out_accuracy": summary["test"]["accuracy"] if summary else "diverged",
+        "train_seconds": summary["train_seconds"] if summary else None,
     }
 
 

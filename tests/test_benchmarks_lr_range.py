@@ -65,6 +65,39 @@ def test_the_choice_is_trained_beside_the_grid(tmp_path: Path, monkeypatch: pyte
     assert float(rows[-1]["held_out_accuracy"]) == run.summary["test"]["accuracy"]
 
 
+def test_the_plain_net_has_no_norms(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark_script("lr_range", monkeypatch)  # which brings its parts
+    monkeypatch.setitem(registry.ENTRIES["model"], "plain", "measuring.plain_net:plain")
+    net = registry.load("model", "plain")(7, widths=(4, 8, 16))
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert [layer.out_channels for layer in net if isinstance(layer, nn.Conv2d)] == [4, 8, 16]
+    assert {type(layer) for layer in net if list(layer.parameters())} == {nn.Conv2d, nn.Linear}
+
+
+def test_a_training_that_diverges_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = benchmark_script("lr_range", monkeypatch)
+    monkeypatch.setattr(script, "held_out_data", lambda: onecycle.Dataset(small.images(550), small.images(20, 1)))
+
+    def train(wanted: onecycle.Recipe, **_: object) -> onecycle.Run:
+        raise onecycle.TrainingFailed("the loss is inf")
+
+    monkeypatch.setattr(onecycle, "train", train)
+    wanted = onecycle.recipe("custom_resnet", **{"schedule.lr_max": 10.0, "schedule.lr_min": 0.1})
+    summary = script.trained(tmp_path / "run", wanted)
+    line = script.row(wanted, summary, "plain", "grid")
+    assert (line["held_out_accuracy"], line["train_seconds"], line["lr_max"]) == ("diverged", None, "10")
+
+
+def test_lengths_and_steps_of_filters_are_those_of_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = benchmark_script("lr_range_lengths", monkeypatch)
+    monkeypatch.setattr(script, "held_out_data", lambda: onecycle.Dataset(small.images(550), small.images(20, 1)))
+    monkeypatch.setattr(script, "WIDTHS", (4, 4, 4))
+    rows = table(script, monkeypatch, tmp_path, "--steps", "3", "--optimizers", "sgd")
+    assert [float(row["lr"]) for row in rows] == pytest.approx([1e-4, 10**-1.5, 10.0], rel=0.01)
+    assert float(rows[0]["length"]) == pytest.approx(1, abs=1e-3)
+    assert float(rows[0]["relative_step"]) < 1e-3 < 0.1 < float(rows[-1]["relative_step"])
+
+
 def test_a_sweep_is_cut_where_it_would_have_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = benchmark_script("lr_range_stop", monkeypatch)
     model = small.net()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,24 +208,44 @@ def test_the_choice_does_not_depend_on_where_the_sweep_begins_and_ends(
 def test_the_smoothed_loss_is_a_weighted_line_at_each_place(seed: int, count: int) -> None:
     random_ = np.random.default_rng(seed)
     x, y = np.linspace(-5, 0, count), random_.normal(2, 0.5, count)
-    values, slopes, errors = local_line(x, y)
+    values, slopes, *errors = local_line(x, y)
     width = max(SMOOTHING_DECADES, 1.5 * 5 / (count - 1))
     for place in range(count):
         # polyfit squares its weights
         slope, value = np.polyfit(x - x[place], y, 1, w=np.exp(-0.25 * ((x - x[place]) / width) ** 2))
         assert values[place] == pytest.approx(value, abs=1e-8)
         assert slopes[place] == pytest.approx(slope, abs=1e-7)
-    each = np.array([local_line(x, one)[0] for one in np.eye(count)])  # what one y adds to the values
-    np.testing.assert_allclose(errors, np.sqrt((each**2).sum(0)))
+    for line, error in zip((0, 1), errors, strict=True):
+        each = np.array([local_line(x, one)[line] for one in np.eye(count)])  # what one y adds
+        np.testing.assert_allclose(error, np.sqrt((each**2).sum(0)))
 
 
-@pytest.mark.parametrize(("deeper", "first"), [(-0.02, True), (0.02, True), (0.2, False)])
-def test_of_two_dips_the_first_counts_unless_the_second_is_deeper(deeper: float, first: bool) -> None:
+@pytest.mark.parametrize(
+    ("deeper", "noise", "first"),
+    [
+        (-0.02, 0.0, True),
+        (0.02, 0.0, True),
+        (0.8, 0.0, True),
+        (1.2, 0.0, False),
+        (0.5, 0.02, True),
+        (0.5, 0.3, False),
+    ],
+)
+def test_the_first_dip_counts_where_it_is_no_wiggle_of_the_noise_and_most_of_the_fall(
+    deeper: float, noise: float, first: bool
+) -> None:
     def dips(x: np.ndarray) -> np.ndarray:
         return np.asarray(2.3 - np.exp(-((x + 3) ** 2) / 0.1) - (1 + deeper) * np.exp(-((x + 1) ** 2) / 0.1))
 
-    found = choose([made(-5, 0, 200, dips)])
-    assert np.log10(found.lr_max) == pytest.approx(-3 if first else -1, abs=0.1)
+    found = choose([made(-5, 0, 200, dips, noise)])
+    assert np.log10(found.lr_max) == pytest.approx(-3 if first else -1, abs=0.15)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_second_fall_behind_norms_does_not_count(optimizer: str) -> None:
+    [stored] = (Path(__file__).parents[1] / "benchmarks" / "results").glob("lr_range_whitened_convnet_*.json")
+    found = choose(lr_range.LrRange.from_dict(json.loads(stored.read_text())[optimizer]).sweeps)
+    assert found.lr_max < min(one.lrs[int(np.argmin(one.losses))] for one in found.sweeps)
 
 
 def test_noise_moves_the_choice_little() -> None:

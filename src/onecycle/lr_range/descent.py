@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 SMOOTHING_DECADES = 0.15  # standard deviation of the kernel
 _LEAST_FALL = 0.01  # of the first loss
 _AS_DEEP = 0.05  # of the fall
+_FLAT = 12.0  # standard errors of a slope; in the sweeps of docs/lr-range.md, wiggles have 8 at most and dips 18
 _FEWEST_FOR_NOISE = 10
 
 
@@ -25,8 +26,11 @@ class Descent:
     """log10 of the rates, the smoothed loss and its slope a decade [n each]; the places where it falls from and to.
 
     `bottom` is the lowest place, or an earlier dip that is as deep but for a twentieth of the fall: later ones come and
-    go with the batches. `top` is the highest place before it. `noise` is the standard deviation of single losses on the
-    way there, `certainty` the fall over the standard error that it leaves to the smoothed loss.
+    go with the batches. Or an earlier dip by which half of the fall is done, and which is no wiggle of the noise: the
+    average slope of its second half is 12 standard errors away from the 0 there. Behind norms, where a rate that is too
+    high makes weights longer until it turns them no more than a lower one did, the loss falls a second time, and a
+    training at such a rate is worse. `top` is the highest place before the bottom. `noise` is the standard deviation of
+    single losses on the way there, `certainty` the fall over the standard error that it leaves to the smoothed loss.
     """
 
     log_lrs: Floats
@@ -48,8 +52,8 @@ def descent(sweep: Sweep) -> Descent:
     log_lrs, first = np.log10(sweep.lrs), float(np.median(raw[:5]))
     # That it has diverged is enough to know; how far would bend the line.
     bounded = np.minimum(raw, first + max(0.5 * abs(first), 5 * batch_noise(sweep.losses)))
-    losses, slopes, errors = local_line(log_lrs, bounded)
-    bottom = _first_bottom(losses)
+    losses, slopes, errors, slope_errors = local_line(log_lrs, bounded)
+    bottom = _bottom(log_lrs, losses, slope_errors * _noise(sweep, int(np.argmin(losses))))
     top = bottom - int(np.argmax(losses[bottom::-1]))
     fall = float(losses[top] - losses[bottom])
     if fall <= _LEAST_FALL * abs(first):
@@ -58,24 +62,36 @@ def descent(sweep: Sweep) -> Descent:
             f"the loss never falls in the sweep, {where}: {losses[0]:.3g} at first, {losses[bottom]:.3g} at best; "
             f"{instead}, or look at the net and the labels"
         )
-    noise = batch_noise(sweep.losses[: max(bottom + 1, _FEWEST_FOR_NOISE)])  # past the bottom there is more of it
+    noise = _noise(sweep, bottom)
     error = noise * float(np.hypot(errors[top], errors[bottom]))
     return Descent(log_lrs, losses, slopes, top, bottom, noise, fall / error if error else math.inf)
 
 
-def _first_bottom(losses: Floats) -> int:
+def _noise(sweep: Sweep, bottom: int) -> float:
+    """Of the losses down to the bottom; past it there is more."""
+    return batch_noise(sweep.losses[: max(bottom + 1, _FEWEST_FOR_NOISE)])
+
+
+def _bottom(log_lrs: Floats, losses: Floats, slope_errors: Floats) -> int:
+    """The place that `Descent` has."""
     lowest = int(np.argmin(losses))
-    fall = float(np.max(losses[: lowest + 1]) - losses[lowest])
-    place = int(np.argmax(losses <= losses[lowest] + _AS_DEEP * fall))
-    while place < lowest and losses[place + 1] < losses[place]:
-        place += 1
-    return place
+    top = int(np.argmax(losses[: lowest + 1]))
+    fall = losses[top] - losses[lowest]
+    for place in range(top + 1, lowest):
+        if losses[place - 1] > losses[place] <= losses[place + 1]:
+            fallen = losses[top] - losses[place]
+            half = top + int(np.argmax(losses[top : place + 1] <= losses[top] - fallen / 2)) - 1
+            slope = (losses[half] - losses[place]) / (log_lrs[place] - log_lrs[half])
+            stops = fallen >= fall / 2 and slope >= _FLAT * slope_errors[place]
+            if stops or fallen >= (1 - _AS_DEEP) * fall:
+                return place
+    return lowest
 
 
-def local_line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+def local_line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """The straight line through y that is nearest with Gaussian weights around each x: its value and slope there.
 
-    Third, the value's standard error where each y has one of 1. Unlike a running mean the line does not lag behind, and
+    Then the standard errors of both where each y has one of 1. Unlike a running mean the line does not lag behind, and
     does not bend at the ends. Source: Cleveland and Devlin, "Locally Weighted Regression", 1988.
     """
     width = max(SMOOTHING_DECADES, 1.5 * float(np.diff(x).mean()))
@@ -86,7 +102,7 @@ def local_line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     to_slope = weight * (offset - mean_offset)
     to_slope /= (to_slope * offset).sum(1, keepdims=True)
     to_value = weight - mean_offset * to_slope
-    return to_value @ y, to_slope @ y, np.linalg.norm(to_value, axis=1)
+    return to_value @ y, to_slope @ y, np.linalg.norm(to_value, axis=1), np.linalg.norm(to_slope, axis=1)
 
 
 def at_share(one: Descent, share: float) -> float:
