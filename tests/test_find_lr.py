@@ -147,14 +147,17 @@ def of_its_own(steps_per_epoch: int, *, epochs: int, rate: float, lr_min: float 
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [
-        ({"name": "constant", "lr": 0.1}, "schedule.lr, 0.1, should be below the {lowest} of the lowest loss, {tenth}"),
+        (
+            {"name": "constant", "lr": 0.1},
+            "schedule.lr, 0.1, should be below the {lowest} of the rule minimum, {tenth}",
+        ),
         (
             {"name": "plateau", "lr": 1e-4},
-            "schedule.lr, 0.0001, should be below the {lowest} of the lowest loss, {tenth}",
+            "schedule.lr, 0.0001, should be below the {lowest} of the rule minimum, {tenth}",
         ),
         (
             {"name": "piecewise_linear", "knots": [[0, 0], [1, 0.4]]},
-            "the highest of schedule.knots, 0.4, should be at most the {lowest} of the lowest loss",
+            "the highest of schedule.knots, 0.4, should be at most the {lowest} of the rule minimum",
         ),
         ({"name": "of_its_own", "rate": 0.1}, ""),
     ],

@@ -36,13 +36,13 @@ def left_over(recipe: Recipe, found: LrRange) -> str | None:
     if missing == ["lr_min"]:
         return f"of what was found the recipe takes lr_max alone, as the schedule {name} has no lr_min"
     line = f"the recipe keeps its own rates, as the schedule {name} has not both ends of a cycle, lr_min and lr_max"
-    lowest = f"the {_median(found, 'minimum'):.3g} of the lowest loss"
+    bottom = f"the {_median(found, 'minimum'):.3g} of the rule minimum"
     if isinstance(options.get("lr"), int | float):
         tenth = f"schedule.lr={_median(found, 'minimum/10'):.3g}"
-        return f"{line}; schedule.lr, {options['lr']:g}, should be below {lowest}, the rule minimum/10 chooses {tenth}"
+        return f"{line}; schedule.lr, {options['lr']:g}, should be below {bottom}, the rule minimum/10 chooses {tenth}"
     if name == "piecewise_linear":
         highest = max(rate for _, rate in options["knots"])
-        return f"{line}; the highest of schedule.knots, {highest:g}, should be at most {lowest}"
+        return f"{line}; the highest of schedule.knots, {highest:g}, should be at most {bottom}"
     return line
 
 

@@ -162,7 +162,7 @@ def _valley(one: Descent) -> float:
 
 
 def _minimum(one: Descent) -> float:
-    """The rate with the lowest loss, as `Descent` has it.
+    """The rate at the bottom of the fall, as `Descent` has it: mostly that of the lowest loss.
 
     Source: Smith, "A disciplined approach", https://arxiv.org/abs/1803.09820, section 4.1.
     There it is the highest that the maximum of a cycle may be; a rate that is kept has to be lower.
@@ -171,7 +171,7 @@ def _minimum(one: Descent) -> float:
 
 
 def _tenth_of_minimum(one: Descent) -> float:
-    """A tenth of the rate with the lowest loss; `minimum` in fastai. For a rate that is kept, not a one-cycle's top."""
+    """A tenth of that of `_minimum`; `minimum` in fastai. For a rate that is kept, not a one-cycle's top."""
     return _minimum(one) - 1
 
 
