@@ -25,7 +25,6 @@ from measuring.held_out import held_out_data
 
 import onecycle
 from onecycle import registry
-from onecycle.errors import TrainingFailed
 from onecycle.files import write_csv, write_json
 from onecycle.hardware import resolve_device
 
@@ -114,7 +113,7 @@ def trained(folder: Path, wanted: onecycle.Recipe) -> dict[str, Any] | None:
         if folder.exists():
             return onecycle.resume(folder, data=held_out_data()).summary
         return onecycle.train(wanted, data=held_out_data(), out=folder).summary
-    except TrainingFailed:
+    except onecycle.TrainingFailed:
         return None
 
 
