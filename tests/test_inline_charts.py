@@ -110,6 +110,12 @@ def test_a_single_epoch_is_a_dot_that_can_be_seen() -> None:
     assert chart.svg.count("<use") == 2
 
 
+def test_a_dot_at_the_last_epoch_is_not_halved_by_the_edge() -> None:
+    chart = inline.accuracy_curves([METRICS[1], METRICS[2]], Marks(epochs=3))
+    [dot] = re.findall(r"<g[^>]*>\s*<use[^>]*var\(--orange\)[^>]*>", chart.svg)
+    assert "clip-path" not in dot
+
+
 def test_many_steps_make_no_heavy_page() -> None:
     steps = [{"step": step, "lr": 0.1 + 1e-5 * (step % 7)} for step in range(1, 50_001)]
     chart = inline.learning_rate(steps, [row["step"] / 500 for row in steps], Marks(epochs=100))

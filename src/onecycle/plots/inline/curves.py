@@ -79,8 +79,11 @@ def _curves(drawn: Canvas, metrics: Rows, marks: Marks, what: str, form: Callabl
         if points:
             lines[name] = points
     for name, points in lines.items():
-        dot = "o-" if len(points) == 1 else "-"  # one point makes no line
-        axes.plot(*zip(*points, strict=True), dot, color=COLOURS[_SETS[name][1]], linewidth=1.6, markersize=4)
+        colour = COLOURS[_SETS[name][1]]
+        if len(points) == 1:  # one point makes no line, and at the last epoch the edge would halve it
+            axes.plot(*points[0], "o", color=colour, markersize=4, clip_on=False)
+        else:
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6)
     values = [value for points in lines.values() for _, value in points]
     if what == "loss":
         axes.set_ylim(0, max(values) * 1.06 or 1)
