@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .data import ImageSet, Loader
 from .distributed import World
 from .evaluation import accuracy, cross_entropy, predict_logits, predict_unsure
-from .hardware import autocast
+from .hardware import fast
 from .preparation import Sets, build_loader
 from .recipes import Recipe
 
@@ -53,7 +53,7 @@ class Evaluator:
         augmented, seconds = logits_nk, 0.0
         if recipe.tta != "none":
             begin = time.perf_counter()
-            with autocast(recipe.precision, self._world.device):
+            with fast(recipe.precision, self._world.device):
                 augmented = predict_unsure(
                     net,
                     self._batches(images),
@@ -82,7 +82,7 @@ class Evaluator:
     def _predict(self, net: nn.Module, images: ImageSet, name: str) -> tuple[Tensor, float]:
         begin = time.perf_counter()
         self._world.copy_from_first(net.buffers())  # norms have seen other images on each rank
-        with autocast(self._recipe.precision, self._world.device):
+        with fast(self._recipe.precision, self._world.device):
             logits_nk = predict_logits(net, self._batches(images), on_batch=self._on_batch, world=self._world)
         _check_finite(logits_nk, name)
         return logits_nk, time.perf_counter() - begin

@@ -24,7 +24,7 @@ from .endings import failure, left_alone, stopped, write_results
 from .epochs import Epochs
 from .errors import Stopped, TrainingFailed, UserError
 from .evaluator import Evaluator
-from .hardware import autocast, reused_memory, seed_generators, synchronize
+from .hardware import autocast, fast, reused_memory, seed_generators, synchronize
 from .interruption import Stop, stop_on_signals
 from .observer import Observer
 from .pace import Pace
@@ -197,7 +197,7 @@ class _Training:
         if momentum is not None:
             optim.set_momentum(state.optimizer, momentum)
         seed_generators(step_seed(self.recipe.seed, state.step, self.world.rank))  # for what the net draws itself
-        with autocast(self.recipe.precision, self.device):
+        with fast(self.recipe.precision, self.device):
             logits_nk = (self.compiled or self.trained_net)(batch.images_nchw)
         own = self.world.part(len(batch.labels))
         labels = batch.labels[own]

@@ -18,7 +18,7 @@ from ..data import Dataset, ImageSet
 from ..errors import Stopped, UserError
 from ..evaluation import predict_logits
 from ..folds import Folds, folds_of
-from ..hardware import autocast, environment, resolve_device
+from ..hardware import environment, fast, resolve_device
 from ..observer import Observer
 from ..preparation import (
     Sets,
@@ -259,7 +259,7 @@ def _collected(path: Path, everything: _Folds) -> CrossValidation:
         assert sets.val is not None, "a fold is held out"
         net = trained_net(run, model=everything.net(), device=everything.device)
         loader = build_loader(run.recipe, sets.val, everything.device, train=False)
-        with autocast(run.recipe.precision, everything.device):
+        with fast(run.recipe.precision, everything.device):
             logits_nk[folds.fold == number - 1] = predict_logits(net, loader).numpy()
         tested.append(float(run.summary["test"]["accuracy"]))
     labels = folds.images.labels[folds.index]

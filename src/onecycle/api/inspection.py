@@ -14,7 +14,7 @@ from ..comparison import Comparison
 from ..data import Dataset, ImageSet
 from ..errors import UserError
 from ..evaluation import Evaluation
-from ..hardware import autocast, resolve_device
+from ..hardware import fast, resolve_device
 from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
 from ..progress import default_observer
 from ..recipes import holds_image_files, place_of, recipe
@@ -48,7 +48,7 @@ def evaluate(
     images = _other_images(opened, data, data_dir)
     net = trained_net(opened, model=model, device=chosen)
     loader = build_loader(opened.recipe, images, chosen, train=False)
-    with default_observer().progress_of("evaluation") as say, autocast(opened.recipe.precision, chosen):
+    with default_observer().progress_of("evaluation") as say, fast(opened.recipe.precision, chosen):
         logits_nk = evaluation.predict_logits(net, loader, on_batch=_counted(say, len(loader)))
     return evaluation.evaluate(logits_nk.numpy(), images.labels, opened.classes)
 

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from .. import optim
 from ..errors import UserError
-from ..hardware import autocast, reused_memory, seed_generators
+from ..hardware import autocast, fast, reused_memory, seed_generators
 from ..randomness import step_seed
 from .noise import batch_noise
 
@@ -77,7 +77,7 @@ def sweep(
         for step, (rate, batch) in enumerate(zip(rates, _endless(batches, steps), strict=False)):
             optim.set_lr(optimizer, rate)
             seed_generators(step_seed(seed, step))  # for what the net draws itself, such as dropout
-            with autocast(precision, device):
+            with fast(precision, device):
                 output = net(batch[0].to(device))
             batch_loss = loss(output.float(), batch[1].to(device))
             value = batch_loss.item()

@@ -13,7 +13,7 @@ from torch import nn
 from ..data import ImageSet, Pixels
 from ..errors import UserError, suggestion
 from ..evaluation import predict_logits
-from ..hardware import autocast
+from ..hardware import fast
 from ..preparation import build_loader, trained_net
 from ..run import Run
 
@@ -64,7 +64,7 @@ class Predictor:
     def logits(self, images_nhwc: Pixels, on_batch: Callable[[int], None] = lambda images: None) -> NDArray[np.float32]:
         """Float32 logits [n, classes] of uint8 images [n, side, side, 3]; `on_batch` is told how many are done."""
         found = [np.zeros((0, len(self.classes)), np.float32)]
-        with autocast(self.recipe.precision, self.device):
+        with fast(self.recipe.precision, self.device):
             for start in range(0, len(images_nhwc), self.batch_size):
                 # A batch at a time: only its pixels go to a GPU, or come from a set that is mapped.
                 batch_nhwc = images_nhwc[start : start + self.batch_size]

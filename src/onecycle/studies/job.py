@@ -18,7 +18,7 @@ from ..api.training import begin, resume
 from ..data import Dataset, ImageSet
 from ..errors import TrainingFailed, UserError, lacks_memory
 from ..files import disk_errors
-from ..hardware import autocast, resolve_device, reused_memory, synchronize, threads
+from ..hardware import autocast, fast, resolve_device, reused_memory, synchronize, threads
 from ..observer import Observer
 from ..preparation import (
     Sets,
@@ -168,7 +168,7 @@ def _warm_up(recipe: Recipe, net: nn.Module | None, sets: Sets, device: torch.de
         optimizer = registry.load("optimizer", resolved.optimizer.name)(tried, **resolved.optimizer.options)
         weights = class_weights(resolved, sets.train, device)
         for _, batch in zip(range(_WARM_UP_STEPS), loader.epoch(0), strict=False):
-            with autocast(resolved.precision, device):
+            with fast(resolved.precision, device):
                 logits_nk = tried(batch.images_nchw)
             loss = F.cross_entropy(logits_nk.float(), batch.labels, weights)
             optimizer.zero_grad(set_to_none=True)
