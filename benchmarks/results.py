@@ -49,7 +49,10 @@ FAST_HEADER = (
     "seconds to airbench94_muon's",
     "machine",
 )
-STEPS_HEADER = ("recipe", "a training step", "ms", "images/s", "times as fast as the line above", "of the matrix rate")
+STEPS_HEADER = (
+    *("machine", "recipe", "a training step", "ms", "images/s", "times as fast as the line above"),
+    "of the matrix rate",
+)
 HEADER = ("recipe", "published", "measured", "runs", "parameters", "epochs", "training", "machine", "files")
 
 
@@ -101,7 +104,11 @@ def pages() -> dict[Path, str]:
     readme, fast = ROOT / "README.md", ROOT / "docs" / "fast.md"
     tested = sorted(set(RESULTS.glob("fast_*_summary.csv")) - set(RESULTS.glob("fast_held_out_*")))
     sides = [line for path in tested for line in read_csv(path)]
-    ways = [line for path in sorted(RESULTS.glob("step_by_step_*.csv")) for line in read_csv(path)]
+    ways = [
+        {**line, "machine": read_json(path.with_suffix(".json"))["environment"]["device_name"]}
+        for path in sorted(RESULTS.glob("step_by_step_*.csv"))
+        for line in read_csv(path)
+    ]
     return {
         ROOT / "docs" / "results.md": _page(),
         readme: _with_tables(readme, results=table(kept(), Path())),
@@ -160,11 +167,13 @@ def fast_table(sides: Sequence[Mapping[str, str]]) -> str:
 def steps_table(ways: Sequence[Mapping[str, str]]) -> str:
     """A Markdown table of what each thing that the loop does is worth, from the lines of benchmarks/step_by_step.py."""
     lines = []
-    for before, way in zip([None, *ways], ways, strict=False):
-        first = before is None or before["recipe"] != way["recipe"]
+    for before, way in zip([{}, *ways], ways, strict=False):
+        elsewhere = before.get("machine") != way["machine"]
+        first = elsewhere or before.get("recipe") != way["recipe"]
         faster = [way[key] for key in ("faster", "faster_min", "faster_max")]
         lines.append(
             (
+                way["machine"] if elsewhere else "",
                 f"`{way['recipe']}`" if first else "",
                 way["way"] if first else f"+ {way['way']}",
                 f"{float(way['ms']):,.0f}",

@@ -233,10 +233,12 @@ def test_a_run_is_the_sum_over_its_plan(tmp_path, monkeypatch):
     assert flops.run_pflop(recipe.evolve(data={"drop_last": False}), images) == pytest.approx(whole)
 
 
-def test_the_custom_resnet_has_the_flop_of_the_design(monkeypatch):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_custom_resnet_has_the_flop_of_the_design(precision, monkeypatch):
+    """Also in float32, which computes with fewer products."""
     flops = script("measuring.flops", monkeypatch)
 
-    count = flops.step_flop(onecycle.recipe("custom_resnet"), small.images(4, classes=4), 32)
+    count = flops.step_flop(onecycle.recipe("custom_resnet", precision=precision), small.images(4, classes=4), 32)
 
     # 2 x (3 x 379.26 - 1.77) million, for ten classes; six fewer of them are 3 x 2 x 512 x 6 less.
     assert count.an_image == pytest.approx(2.27201, abs=1e-4)
@@ -576,6 +578,8 @@ ENGINE = "autograd::engine::evaluate_function: ConvolutionBackward0"
         (("aten::empty", "aten::native_batch_norm", "onecycle: forward"), "normalisation, forward"),
         (("aten::copy_", "aten::to", "aten::conv2d", "onecycle: forward"), "copies, conversions, fills"),
         (("aten::convolution_backward", "ConvolutionBackward0", ENGINE, BACKWARD), "convolution, backward"),
+        (("aten::copy_", "aten::reshape", "_WinogradConvolution", "onecycle: forward"), "convolution, forward"),
+        (("aten::mm", "_WinogradConvolutionBackward", ENGINE, BACKWARD), "convolution, backward"),
         (("cudnn_convolution", "ConvolutionBackward0", ENGINE), "convolution, backward"),  # on a thread of its own
         (("aten::threshold_backward", "ReluBackward0", BACKWARD), "activation, backward"),
         (("aten::_log_softmax_backward_data", "LogSoftmaxBackward0", BACKWARD), "loss"),
@@ -625,7 +629,7 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
     ways = script("measuring.ways", monkeypatch)
     recipe = onecycle.recipe(tiny(tmp_path)).evolve(optimizer=Component(name="sgd"), precision="fp32")
     found = {}
-    for way in ways.ways("fp32", one_update=True):
+    for way in ways.ways("fp32", CPU, one_update=True):
         made = ways.WaySteps(recipe, small.images(60), CPU, way)
         batch = next(made.batches())
         losses = []
@@ -637,7 +641,8 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
         weight = next(p for p in made.state.net.parameters() if p.ndim == 4 and p.shape[1] > 3)
         assert batch.images_nchw.is_contiguous(memory_format=layout) and weight.is_contiguous(memory_format=layout)
         assert [group["fused"] for group in made.state.optimizer.param_groups] == [way.one_update]
-    assert list(found) == ["float32, channels first", "channels last", "one update", "memory kept", "compiled"]
+    names = ["float32, channels first", "channels last", "Winograd's convolutions", "one update", "memory kept"]
+    assert list(found) == [*names, "compiled"]
     for losses in found.values():
         assert losses == pytest.approx(found["memory kept"], rel=1e-3)
 

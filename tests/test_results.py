@@ -91,15 +91,27 @@ def test_sides_become_lines_with_their_intervals(results: ModuleType) -> None:
 
 
 def test_the_ways_of_a_step_become_lines_each_beside_the_one_above(results: ModuleType) -> None:
-    keys = ("recipe", "way", "ms", "images_per_second", "faster", "faster_min", "faster_max", "share_of_matrix")
+    keys = (
+        "machine",
+        "recipe",
+        "way",
+        "ms",
+        "images_per_second",
+        "faster",
+        "faster_min",
+        "faster_max",
+        "share_of_matrix",
+    )
     ways = [
-        ("one", "float32, channels first", "8000.4", "64.2", "", "", "", "0.55"),
-        ("one", "channels last", "4000", "128", "2", "1.9", "2.125", "0.9"),
-        ("two", "float32, channels first", "3000", "171", "", "", "", "0.4"),
+        ("EPYC", "one", "float32, channels first", "8000.4", "64.2", "", "", "", "0.55"),
+        ("EPYC", "one", "channels last", "4000", "128", "2", "1.9", "2.125", "0.9"),
+        ("EPYC", "two", "float32, channels first", "3000", "171", "", "", "", "0.4"),
+        ("Xeon", "two", "float32, channels first", "1500", "342", "", "", "", "0.4"),
     ]
     table = results.steps_table([dict(zip(keys, values, strict=True)) for values in ways]).splitlines()
     assert table[2:] == [
-        "| `one` | float32, channels first | 8,000 | 64 |  | 55% |",
-        "|  | + channels last | 4,000 | 128 | 2.00 (1.90 to 2.12) | 90% |",
-        "| `two` | float32, channels first | 3,000 | 171 |  | 40% |",
+        "| EPYC | `one` | float32, channels first | 8,000 | 64 |  | 55% |",
+        "|  |  | + channels last | 4,000 | 128 | 2.00 (1.90 to 2.12) | 90% |",
+        "|  | `two` | float32, channels first | 3,000 | 171 |  | 40% |",
+        "| Xeon | `two` | float32, channels first | 1,500 | 342 |  | 40% |",
     ]

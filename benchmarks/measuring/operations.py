@@ -38,6 +38,7 @@ _WORDS = (
     (LOSS, r"loss|softmax"),
     (OPTIMIZER, r"^Optimizer\."),
 )
+_WINOGRAD = "_WinogradConvolution"  # a convolution made of many operations
 _BOTH_WAYS = ("convolution", "normalisation", "activation", "pooling", "linear layer")
 GROUPS = (
     *(f"{kind}, {way}" for kind in _BOTH_WAYS for way in (_FORWARD, _BACKWARD)),
@@ -129,7 +130,8 @@ def _group(names: list[str]) -> str:
     part = next((_PARTS[name] for name in names if name in _PARTS), "")
     if part in _WHOLE_PARTS:
         return part
-    kinds = (kind for name in names for kind, words in _WORDS if re.search(words, name, re.IGNORECASE))
+    whole = [name for name in names if name.startswith(_WINOGRAD)]  # whatever is done in it
+    kinds = (kind for name in whole or names for kind, words in _WORDS if re.search(words, name, re.IGNORECASE))
     kind = next(kinds, OTHER)
     # On a GPU the backward pass runs on a thread of its own, outside of our part.
     backward = part == _BACKWARD or any(name.startswith("autograd::") for name in names)
@@ -137,7 +139,8 @@ def _group(names: list[str]) -> str:
 
 
 def _gflop(steps: Steps, batch: Batch) -> dict[str, float]:
-    """Of a step's convolutions, each way, and of all else that multiplies matrices in the optimiser."""
+    """By definition, of a step's convolutions, each way, and of all else that multiplies matrices in the optimiser."""
+    steps.winograd = False
     with FlopCounterMode(display=False) as counter:
         steps.backward(steps.loss(steps.forward(batch), batch))
     counts = {str(name): number for name, number in counter.get_flop_counts()["Global"].items()}

@@ -15,7 +15,7 @@ import onecycle
 from onecycle import optim
 from onecycle.compiling import CompiledNet
 from onecycle.data import Batch, ImageSet
-from onecycle.hardware import autocast, reused_memory, synchronize
+from onecycle.hardware import autocast, fast, reused_memory, synchronize
 from onecycle.preparation import Sets, build_loader, build_net, build_schedule, initialize, resolve
 from onecycle.schedule import provisional
 from onecycle.state import TrainingState
@@ -40,6 +40,7 @@ class Steps:
         self.state = TrainingState.new(self.recipe, build_net(self.recipe, len(images.classes)), self._schedule, device)
         initialize(self.state.net, build_loader(self.recipe, images, device, train=False))
         self.state.net.train()
+        self.winograd = True  # where the loop computes so
         self._net: Callable[[Tensor], Tensor] = self.state.net
         self.compile_seconds = 0.0
         if recipe.compile != "none":
@@ -55,7 +56,7 @@ class Steps:
 
     def forward(self, batch: Batch) -> Tensor:
         """The logits [b, classes] in the recipe's precision."""
-        with autocast(self.recipe.precision, self.device):
+        with (fast if self.winograd else autocast)(self.recipe.precision, self.device):
             return self._net(batch.images_nchw)
 
     def loss(self, logits_nk: Tensor, batch: Batch) -> Tensor:

@@ -30,18 +30,20 @@ class Way:
 
     name: str
     channels_last: bool = False
+    winograd: bool = False
     precision: str = "fp32"
     one_update: bool = False
     keep_memory: bool = False
     compile: str = "none"
 
 
-def ways(precision: str, *, one_update: bool) -> list[Way]:
+def ways(precision: str, device: torch.device, *, one_update: bool) -> list[Way]:
     """From the usual way to the loop's, and that compiled; `one_update` where the optimiser can update all at once."""
     found = [Way("float32, channels first")]
     more: dict[str, dict[str, Any]] = {
         "channels last": {"channels_last": True},
         precision: {"precision": precision},
+        "Winograd's convolutions": {"winograd": precision == "fp32" and device.type == "cpu"},
         "one update": {"one_update": True},
         "memory kept": {"keep_memory": True},
         "compiled": {"compile": "default"},
@@ -60,6 +62,7 @@ class WaySteps(Steps):
         changed = recipe.evolve(precision=way.precision, compile=way.compile)
         super().__init__(changed, images, device, side=images.image_size)
         self.state.net.to(memory_format=self._layout)  # type: ignore[call-overload]
+        self.winograd = way.winograd
         if not way.one_update:
             for group in self.state.optimizer.param_groups:
                 group.update({key: False for key in ("fused", "foreach") if key in group})
@@ -76,7 +79,7 @@ def compared(
     """A row for each way: in each round all of them take turns, each with a step to warm up and so many that count."""
     precision = resolve_precision(recipe.precision, device)
     optimizer = Steps(recipe, images, device).state.optimizer
-    sides = ways(precision, one_update=any(group.get("fused") for group in optimizer.param_groups))
+    sides = ways(precision, device, one_update=any(group.get("fused") for group in optimizer.param_groups))
     steps_of = [WaySteps(recipe, images, device, way) for way in sides]
     seconds: list[list[list[float]]] = [[] for _ in sides]
     rates: dict[str, list[float]] = {way.precision: [] for way in sides}

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         train,
     )
     from .comparison import Comparison
+    from .convolution import Winograd
     from .data import Dataset, ImageSet
     from .errors import OnecycleError, Stopped, TrainingFailed, UserError
     from .evaluation import Evaluation
@@ -69,6 +70,7 @@ _HOME_OF = {
     "TrainingFailed": "errors",
     "Trials": "studies",
     "UserError": "errors",
+    "Winograd": "convolution",
     "compare": "api",
     "cross_validate": "api",
     "describe_data": "api",
@@ -115,6 +117,7 @@ __all__ = [
     "TrainingFailed",
     "Trials",
     "UserError",
+    "Winograd",
     "compare",
     "cross_validate",
     "data",

@@ -67,25 +67,25 @@ def _conv2d(
     plain = stride in (1, (1, 1)) and dilation in (1, (1, 1)) and groups == 1 and padding in (1, (1, 1), "same")
     if not (plain and _faster(input, weight)):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    out: Tensor = _Convolution.apply(input, weight)  # type: ignore[no-untyped-call]
+    out: Tensor = _WinogradConvolution.apply(input, weight)  # type: ignore[no-untyped-call]
     return out if bias is None else out + bias[:, None, None]
 
 
-def _faster(images_nchw: Tensor, weight_okhw: Tensor) -> bool:
+def _faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
     """Whether these can be computed with fewer multiplications, in less time."""
-    if images_nchw.ndim != 4 or weight_okhw.shape[2:] != (3, 3) or torch.is_autocast_enabled("cpu"):
+    if images_nchw.ndim != 4 or weight_ochw.shape[1:] != (images_nchw.shape[1], 3, 3):
         return False
-    if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in (images_nchw, weight_okhw)):
+    if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in (images_nchw, weight_ochw)):
         return False
-    if not images_nchw.is_contiguous(memory_format=torch.channels_last):
+    if not images_nchw.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
         return False
     images, inputs, height, width = images_nchw.shape
-    outputs, tiles = len(weight_okhw), _count(height) * _count(width)
+    outputs, tiles = len(weight_ochw), _count(height) * _count(width)
     ours = tiles * (36 * inputs * outputs + _OVERHEAD * (inputs + outputs))
     return images * tiles >= _FEWEST_TILES and ours < 9 * height * width * inputs * outputs
 
 
-class _Convolution(torch.autograd.Function):
+class _WinogradConvolution(torch.autograd.Function):
     """Images [n, c, h, w] and filters [o, c, 3, 3] to [n, o, h, w], with zeros around the images."""
 
     @staticmethod

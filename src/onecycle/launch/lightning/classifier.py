@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ... import evaluation, optim, plots, registry
+from ...convolution import Winograd
 from ...errors import UserError
 from ...hardware import resolve_device, resolve_precision, seed_generators
 from ...preparation import Sets, build_net, build_schedule, class_weights, initialize
@@ -103,7 +105,8 @@ class LitClassifier(LightningModule):
 
     def forward(self, images_nchw: Tensor) -> Tensor:
         """Logits [b, classes]."""
-        logits_nk: Tensor = self.net(images_nchw)
+        with Winograd() if images_nchw.device.type == "cpu" else nullcontext():  # as our own loop
+            logits_nk: Tensor = self.net(images_nchw)
         return logits_nk
 
     def setup(self, stage: str) -> None:
