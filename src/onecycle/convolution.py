@@ -41,7 +41,8 @@ class Winograd(TorchFunctionMode):
 
     That is so for any net, forward and backward, where stride, dilation and groups are 1, the padding is 1 and the
     channels are last in memory, and where it is faster; everything else is computed as ever. Results differ from
-    PyTorch's own by rounding, about 1e-6 of their size. Under autocast or torch.compile it does nothing.
+    PyTorch's own by rounding, about 1e-6 of their size, and can be differentiated once. Under autocast or torch.compile
+    it does nothing.
 
     `with onecycle.Winograd(): logits = net(images)`
     """
