@@ -43,6 +43,7 @@ from onecycle.hardware import device_name, resolve_device
 FAST = ("fast94", "fast90", "fast96")
 OTHERS = (
     "custom_resnet",
+    "custom_resnet_fast",
     "eva6_s9_dropout",
     "eva6_s9_sgd",
     "era_s10_package",

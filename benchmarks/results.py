@@ -38,7 +38,7 @@ PUBLISHED = {
     "era1_s10_compact": "84.77",
     "era_s12_lightning": "90.3",
 }
-ORDER = ("custom_resnet", "fast94", "fast90", *PUBLISHED)
+ORDER = ("custom_resnet", "custom_resnet_fast", "fast94", "fast90", *PUBLISHED)
 FAST_HEADER = (
     "training",
     "seeds",

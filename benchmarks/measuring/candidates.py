@@ -31,6 +31,15 @@ _CUSTOM_RESNET: Changes = {
     "loss.label_smoothing": 0.1,
 }
 
+# Two epochs on small images, 20,000 of them: minutes.
+_GLIMPSE: Changes = {
+    "evaluate_every": 0,
+    "data.train_limit": 20_000,
+    "augment.resize": [[0, 24]],
+    "schedule.epochs": 2,
+    "schedule.knots": [[0, 0.2], [2, 0.0]],
+}
+
 # Three quarters of the arithmetic.
 _NINE_EPOCHS: Changes = {
     "schedule.epochs": 9,
@@ -52,6 +61,14 @@ TUNINGS = {
             # What the range test chose for the recipe: docs/lr-range.md.
             "lr_found": {"optimizer.weight_decay": 0.2, "schedule.lr_max": 0.0024, "schedule.lr_min": 1.2e-5},
             "zeros": {"optimizer.weight_decay": 0.2, "augment.padding": "zeros", "augment.flip": "random"},
+        },
+    ),
+    "custom_resnet_fast": Tuning(
+        _GLIMPSE,
+        {
+            "base": {},
+            "adamw_lr0.025": {"optimizer.adamw_lr": 0.025},
+            "lr0.1": {"schedule.knots": [[0, 0.1], [2, 0.0]], "optimizer.adamw_lr": 0.02},
         },
     ),
     "fast94": Tuning(

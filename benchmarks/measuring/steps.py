@@ -40,7 +40,7 @@ class Steps:
         self.state = TrainingState.new(self.recipe, build_net(self.recipe, len(images.classes)), self._schedule, device)
         initialize(self.state.net, build_loader(self.recipe, images, device, train=False))
         self.state.net.train()
-        self.winograd = True  # where the loop computes so
+        self.winograd = recipe.compile == "none"  # where the loop computes so
         self._net: Callable[[Tensor], Tensor] = self.state.net
         self.compile_seconds = 0.0
         if recipe.compile != "none":

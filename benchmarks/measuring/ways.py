@@ -62,7 +62,7 @@ class WaySteps(Steps):
         changed = recipe.evolve(precision=way.precision, compile=way.compile)
         super().__init__(changed, images, device, side=images.image_size)
         self.state.net.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self.winograd = way.winograd
+        self.winograd = way.winograd and way.compile == "none"
         if not way.one_update:
             for group in self.state.optimizer.param_groups:
                 group.update({key: False for key in ("fused", "foreach") if key in group})

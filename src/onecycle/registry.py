@@ -52,6 +52,7 @@ ENTRIES: dict[str, dict[str, str]] = {
     },
     "recipe": {
         "custom_resnet": "onecycle.recipes.custom_resnet:custom_resnet",
+        "custom_resnet_fast": "onecycle.recipes.custom_resnet_fast:custom_resnet_fast",
         "digits": "onecycle.recipes.digits:digits",
         "fast90": "onecycle.recipes.fast90:fast90",
         "fast94": "onecycle.recipes.fast94:fast94",

@@ -197,7 +197,7 @@ class _Training:
         if momentum is not None:
             optim.set_momentum(state.optimizer, momentum)
         seed_generators(step_seed(self.recipe.seed, state.step, self.world.rank))  # for what the net draws itself
-        with fast(self.recipe.precision, self.device):
+        with (autocast if self.compiled else fast)(self.recipe.precision, self.device):
             logits_nk = (self.compiled or self.trained_net)(batch.images_nchw)
         own = self.world.part(len(batch.labels))
         labels = batch.labels[own]
