@@ -118,6 +118,7 @@ def test_the_same_bits_each_time() -> None:
 def test_it_is_used_where_it_is_faster() -> None:
     assert runs_winograd(channels_last(4, 64, 32, 32), conv())
     assert runs_winograd(channels_last(64, 512, 4, 4), conv(512, 512))
+    assert runs_winograd(channels_last(64, 512, 3, 3), conv(512, 512))
     assert runs_winograd(channels_last(4, 64, 32, 32), conv(padding="same"))
 
 
@@ -126,7 +127,7 @@ def test_it_is_used_where_it_is_faster() -> None:
     [
         (channels_last(4, 3, 32, 32), conv(3)),
         (channels_last(4, 24, 31, 31), conv(24, 64)),
-        (channels_last(64, 64, 9, 9), conv(64, 256)),  # 9 tiles of 4 x 4 for 81 pixels
+        (channels_last(64, 256, 2, 2), conv(256, 256)),  # a tile of 3 x 3 for 4 pixels
         (channels_last(3, 512, 4, 4), conv(512, 512)),
         (channels_last(4, 64, 32, 32), conv(stride=2)),
         (channels_last(4, 64, 32, 32), conv(dilation=2, padding=2)),

@@ -1,39 +1,71 @@
 """3x3 convolutions with a quarter of the multiplications, for processors that compute in float32.
 
-Winograd's minimal filtering, F(4x4, 3x3) of Lavin and Gray, https://arxiv.org/abs/1509.09308: tiles of 6x6 pixels and
-filters of 3x3 become 36 values each, whose products are those of 36 matrices; the sums become tiles of 4x4 pixels.
+Winograd's minimal filtering as Lavin and Gray have it, https://arxiv.org/abs/1509.09308: tiles of the image and the
+filters become as many values each, whose products are those of as many matrices; the sums become tiles of the output.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-# The paper's matrices, which go from both sides onto a tile of the image, a filter, and a tile of the products.
-_OF_IMAGE = torch.tensor(
-    [
-        [4.0, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-_OF_FILTER = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-_OF_PRODUCTS = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
+class _Filtering(NamedTuple):
+    """F(m x m, 3 x 3): m x m pixels of the output from tiles of t x t of the image, t = m + 2, with t x t products.
+
+    The matrices go from both sides onto a tile of the image [t, t], a filter [t, 3] and a tile of products [m, t].
+    """
+
+    of_image: Tensor
+    of_filter: Tensor
+    of_products: Tensor
+
+    @property
+    def side(self) -> int:
+        """Pixels of a tile of the output."""
+        return len(self.of_products)
+
+    @property
+    def products(self) -> int:
+        """Of a tile, for a pair of channels."""
+        return self.of_products.shape[1] ** 2
+
+    def count(self, pixels: int) -> int:
+        """How many tiles cover so many."""
+        return -(-pixels // self.side)
+
+
+def _filtering(*points: int) -> _Filtering:
+    """The algorithm of Cook and Toom: polynomials, and so filters, are multiplied by their values at these points.
+
+    Infinity is one more. For m x m pixels it takes m + 1 points; those nearest to 0 round least.
+    """
+    others = [[q for q in points if q != p] for p in points]
+    side = len(others[0])
+    of_image = [[*np.poly(roots)[::-1], 0] for roots in others] + [np.poly(points)[::-1]]
+    of_filter = [
+        [p**k / math.prod(p - q for q in roots) for k in range(3)] for p, roots in zip(points, others, strict=True)
+    ]
+    of_products = [[*(p**k for p in points), k + 1 == side] for k in range(side)]
+    matrices = of_image, [*of_filter, [0, 0, 1]], of_products
+    return _Filtering(*(torch.tensor(np.array(matrix), dtype=torch.float32) for matrix in matrices))
+
+
+# The larger tiles take fewer products a pixel, 2.25 and 2.78 rather than 9; the smaller ones fit sides as 3, 6 and 9.
+_FILTERINGS = (_filtering(0, 1, -1, 2, -2), _filtering(0, 1, -1, 2))
 _TILES_AT_ONCE = 256  # so that what they become is still in the processor's cache when it is needed
 _FEWEST_TILES = 64  # for fewer than these, to transform the filters takes longer than to apply them
-# What the transformations of a tile take for each channel, as multiply-adds of the 36 products: measured on an AMD EPYC
+# What the transformation of a value takes for each channel, as multiply-adds of the products: measured on an AMD EPYC
 # with AVX2, nets' usual shapes.
-_OVERHEAD = 2_500
+_OVERHEAD = 70
 
 
 class Winograd(TorchFunctionMode):
@@ -81,9 +113,15 @@ def _faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
     if not images_nchw.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
         return False
     images, inputs, height, width = images_nchw.shape
-    outputs, tiles = len(weight_ochw), _count(height) * _count(width)
-    ours = tiles * (36 * inputs * outputs + _OVERHEAD * (inputs + outputs))
+    outputs, filtering = len(weight_ochw), _best(height, width)
+    tiles = filtering.count(height) * filtering.count(width)
+    ours = tiles * filtering.products * (inputs * outputs + _OVERHEAD * (inputs + outputs))
     return images * tiles >= _FEWEST_TILES and ours < 9 * height * width * inputs * outputs
+
+
+def _best(height: int, width: int) -> _Filtering:
+    """The one with the fewest products for images of so many pixels."""
+    return min(_FILTERINGS, key=lambda one: one.count(height) * one.count(width) * one.products)
 
 
 class _WinogradConvolution(torch.autograd.Function):
@@ -114,42 +152,46 @@ class _WinogradConvolution(torch.autograd.Function):
 def _correlated(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
     """What a convolutional layer computes, [n, o, h, w] with the channels last in memory."""
     images, inputs, height, width = images_nchw.shape
-    outputs, rows, columns = len(weight_ochw), _count(height), _count(width)
-    filters = _both_sides(_OF_FILTER, weight_ochw.permute(2, 3, 1, 0).reshape(3, 3, -1)).view(36, inputs, outputs)
+    outputs, by = len(weight_ochw), _best(height, width)
+    rows, columns, side = by.count(height), by.count(width), by.side
+    filters = _both_sides(by.of_filter, weight_ochw.permute(2, 3, 1, 0).reshape(3, 3, -1)).view(-1, inputs, outputs)
     out_nohw = torch.empty((images, outputs, height, width), memory_format=torch.channels_last)
     at_once = _images_at_once(rows * columns)
     for some_nhwc, out in zip(_chunks(images_nchw, at_once), _chunks(out_nohw, at_once), strict=True):
-        products = torch.bmm(_image_tiles(some_nhwc, rows, columns), filters)
-        tiles = _both_sides(_OF_PRODUCTS, products.view(6, 6, -1)).view(4, 4, len(out), rows, columns, outputs)
-        tiles = tiles.permute(2, 3, 0, 4, 1, 5)  # [n, rows, 4, columns, 4, o]
-        if (height, width) == (4 * rows, 4 * columns):
+        products = torch.bmm(_image_tiles(some_nhwc, by), filters)
+        tiles = _both_sides(by.of_products, products.view(side + 2, side + 2, -1))
+        tiles = tiles.view(side, side, len(out), rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
+        if (height, width) == (side * rows, side * columns):
             out.view(tiles.shape).copy_(tiles)
         else:
-            out.copy_(tiles.reshape(len(out), 4 * rows, 4 * columns, outputs)[:, :height, :width])
+            out.copy_(tiles.reshape(len(out), side * rows, side * columns, outputs)[:, :height, :width])
     return out_nohw  # no view, which could not be changed in place
 
 
 def _weight_gradient(images_nchw: Tensor, grad_nohw: Tensor) -> Tensor:
     """The filters' gradient [o, c, 3, 3] for that of a convolutional layer's output."""
     inputs, height, width = images_nchw.shape[1:]
-    outputs, rows, columns = grad_nohw.shape[1], _count(height), _count(width)
-    total = images_nchw.new_zeros(36, inputs, outputs)
+    outputs, by = grad_nohw.shape[1], _best(height, width)
+    rows, columns, side = by.count(height), by.count(width), by.side
+    total = images_nchw.new_zeros(by.products, inputs, outputs)
     at_once = _images_at_once(rows * columns)
     for some_nhwc, grad_nhwo in zip(_chunks(images_nchw, at_once), _chunks(grad_nohw, at_once), strict=True):
-        if (height, width) != (4 * rows, 4 * columns):
-            grad_nhwo = F.pad(grad_nhwo, (0, 0, 0, 4 * columns - width, 0, 4 * rows - height))
-        tiles = grad_nhwo.reshape(-1, rows, 4, columns, 4, outputs).permute(2, 4, 0, 1, 3, 5).reshape(4, 4, -1)
-        products = _both_sides(_OF_PRODUCTS.T, tiles).view(36, -1, outputs)
-        total.baddbmm_(_image_tiles(some_nhwc, rows, columns).transpose(1, 2), products)
-    return _both_sides(_OF_FILTER.T, total.view(6, 6, -1)).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
+        if (height, width) != (side * rows, side * columns):
+            grad_nhwo = F.pad(grad_nhwo, (0, 0, 0, side * columns - width, 0, side * rows - height))
+        tiles = grad_nhwo.reshape(-1, rows, side, columns, side, outputs).permute(2, 4, 0, 1, 3, 5)
+        products = _both_sides(by.of_products.T, tiles.reshape(side, side, -1)).view(by.products, -1, outputs)
+        total.baddbmm_(_image_tiles(some_nhwc, by).transpose(1, 2), products)
+    gradient = _both_sides(by.of_filter.T, total.view(side + 2, side + 2, -1))
+    return gradient.view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
 
 
-def _image_tiles(images_nhwc: Tensor, rows: int, columns: int) -> Tensor:
-    """Tiles of 6x6 pixels that begin every 4, transformed: [36, n * rows * columns, c]."""
+def _image_tiles(images_nhwc: Tensor, by: _Filtering) -> Tensor:
+    """Tiles of t x t pixels, the zeros around the images with them, transformed: [t * t, n * rows * columns, c]."""
     height, width, channels = images_nhwc.shape[1:]
-    padded = F.pad(images_nhwc, (0, 0, 1, 4 * columns + 1 - width, 1, 4 * rows + 1 - height))
-    tiles = padded.unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)  # [6, 6, n, rows, columns, c]
-    return _both_sides(_OF_IMAGE, tiles.reshape(6, 6, -1)).view(36, -1, channels)
+    rows, columns, side = by.count(height), by.count(width), by.side
+    padded = F.pad(images_nhwc, (0, 0, 1, side * columns + 1 - width, 1, side * rows + 1 - height))
+    tiles = padded.unfold(1, side + 2, side).unfold(2, side + 2, side).permute(4, 5, 0, 1, 2, 3)
+    return _both_sides(by.of_image, tiles.reshape(side + 2, side + 2, -1)).view(by.products, -1, channels)
 
 
 def _both_sides(matrix_ab: Tensor, tiles_bbm: Tensor) -> Tensor:
@@ -167,8 +209,3 @@ def _chunks(images_nchw: Tensor, at_once: int) -> tuple[Tensor, ...]:
 
 def _images_at_once(tiles_an_image: int) -> int:
     return max(_TILES_AT_ONCE // tiles_an_image, 1)
-
-
-def _count(pixels: int) -> int:
-    """How many tiles of 4 pixels cover so many."""
-    return -(-pixels // 4)
