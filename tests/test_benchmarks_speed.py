@@ -647,6 +647,19 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
         assert losses == pytest.approx(found["memory kept"], rel=1e-3)
 
 
+def test_convolutions_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(script("convolutions", monkeypatch), "LAYERS", {"a net": [(64, 128, 8), (3, 4, 8)]})
+    run("convolutions", monkeypatch, "--images", "20", "--rounds", "2", "--out", tmp_path)
+
+    rows = table(next(tmp_path.glob("convolutions_*.csv")))
+    assert [row["used"] for row in rows] == ["True", "False"]
+    for row in rows:
+        assert float(row["faster_min"]) <= float(row["faster"]) <= float(row["faster_max"])
+        assert 0 < float(row["pytorch_error"]) < float(row["winograd_error"]) < 1e-5
+    errors = json.loads(next(tmp_path.glob("convolutions_*.json")).read_text())["gradient_errors"]
+    assert 0 < errors["pytorch"] < 0.1 * errors["bf16"] and 0 < errors["winograd"] < 0.1 * errors["bf16"] < 0.1
+
+
 def test_growth_is_measured_and_drawn(tmp_path, monkeypatch, no_cifar, small_products):
     run("scaling", monkeypatch, tiny(tmp_path), "--quick", "--device", "cpu", "--out", tmp_path)
 

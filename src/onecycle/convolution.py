@@ -98,14 +98,20 @@ def _conv2d(
     groups: int = 1,
 ) -> Tensor:
     plain = stride in (1, (1, 1)) and dilation in (1, (1, 1)) and groups == 1 and padding in (1, (1, 1), "same")
-    if not (plain and _faster(input, weight)):
+    if not (plain and is_faster(input, weight)):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    out: Tensor = _WinogradConvolution.apply(input, weight)  # type: ignore[no-untyped-call]
+    out = winograd(input, weight)
     return out if bias is None else out + bias[:, None, None]
 
 
-def _faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
-    """Whether these can be computed with fewer multiplications, in less time."""
+def winograd(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
+    """Float32 images [n, c, h, w] and filters [o, c, 3, 3] to [n, o, h, w], with zeros around the images."""
+    out: Tensor = _WinogradConvolution.apply(images_nchw, weight_ochw)  # type: ignore[no-untyped-call]
+    return out
+
+
+def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
+    """Whether `winograd` can compute these, and takes less time than PyTorch."""
     if images_nchw.ndim != 4 or weight_ochw.shape[1:] != (images_nchw.shape[1], 3, 3):
         return False
     if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in (images_nchw, weight_ochw)):
@@ -125,7 +131,7 @@ def _best(height: int, width: int) -> _Filtering:
 
 
 class _WinogradConvolution(torch.autograd.Function):
-    """Images [n, c, h, w] and filters [o, c, 3, 3] to [n, o, h, w], with zeros around the images."""
+    """`winograd`, and its gradients."""
 
     @staticmethod
     def forward(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
