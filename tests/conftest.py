@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,10 @@ from onecycle.api import training
 
 # The nets of the tests are too small for two threads: they would wait for each other more than they work.
 torch.set_num_threads(1)
+
+# What a shell starts in the background ignores SIGINT, and so would the processes that tests send it to.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
