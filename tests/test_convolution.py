@@ -82,6 +82,7 @@ def test_zeros_are_around_the_images_and_every_filter_looks_where_it_should() ->
 
 def test_the_output_lies_in_memory_as_pytorchs_own_and_may_be_changed_in_place() -> None:
     x, layer = channels_last(8, 64, 18, 13), conv(bias=False)
+    assert runs_winograd(x, layer)
     with onecycle.Winograd():
         out = F.relu_(layer(x))
     assert out.stride() == layer(x).stride()
@@ -90,6 +91,7 @@ def test_the_output_lies_in_memory_as_pytorchs_own_and_may_be_changed_in_place()
 
 def test_only_the_gradients_that_are_needed_are_computed() -> None:
     x, layer = channels_last(8, 64, 16, 16), conv()
+    assert runs_winograd(x, layer)
     with onecycle.Winograd():
         layer(x).sum().backward()
         assert x.grad is None
@@ -102,6 +104,7 @@ def test_only_the_gradients_that_are_needed_are_computed() -> None:
 
 def test_the_same_bits_each_time() -> None:
     x, layer = channels_last(70, 64, 15, 15), conv()
+    assert runs_winograd(x, layer)
 
     def gradients() -> list[Tensor]:
         with onecycle.Winograd():
@@ -179,6 +182,19 @@ def test_a_wrong_call_fails_as_it_does_in_pytorch() -> None:
     with pytest.raises(RuntimeError) as ours, onecycle.Winograd():
         layer(x)
     assert str(ours.value) == str(theirs.value)
+
+
+def test_what_pytorch_makes_by_default_changes_nothing() -> None:
+    x, layer = channels_last(4, 64, 32, 32), conv()
+    with onecycle.Winograd():
+        expected = layer(x)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with onecycle.Winograd(), torch.device("meta"):
+            assert torch.equal(layer(x), expected)
+    finally:
+        torch.set_default_dtype(before)
 
 
 # --- in a training ----------------------------------------------------------------------------------------------

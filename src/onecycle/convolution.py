@@ -56,7 +56,7 @@ def _filtering(*points: int) -> _Filtering:
     ]
     of_products = [[*(p**k for p in points), k + 1 == side] for k in range(side)]
     matrices = of_image, [*of_filter, [0, 0, 1]], of_products
-    return _Filtering(*(torch.tensor(np.array(matrix), dtype=torch.float32) for matrix in matrices))
+    return _Filtering(*(torch.tensor(np.array(matrix), dtype=torch.float32, device="cpu") for matrix in matrices))
 
 
 # The larger tiles take fewer products a pixel, 2.25 and 2.78 rather than 9; the smaller ones fit sides as 3, 6 and 9.
@@ -161,7 +161,8 @@ def _correlated(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
     outputs, by = len(weight_ochw), _best(height, width)
     rows, columns, side = by.count(height), by.count(width), by.side
     filters = _both_sides(by.of_filter, weight_ochw.permute(2, 3, 1, 0).reshape(3, 3, -1)).view(-1, inputs, outputs)
-    out_nohw = torch.empty((images, outputs, height, width), memory_format=torch.channels_last)
+    shape = images, outputs, height, width
+    out_nohw = torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
     at_once = _images_at_once(rows * columns)
     for some_nhwc, out in zip(_chunks(images_nchw, at_once), _chunks(out_nohw, at_once), strict=True):
         products = torch.bmm(_image_tiles(some_nhwc, by), filters)
