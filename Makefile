@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: help demo test torture bench docs clean
 
 help:
-	@echo "make demo    train the custom ResNet on handwritten digits into runs/demo: offline, a minute or two"
+	@echo "make demo    train the custom ResNet on handwritten digits into runs/demo: offline, minutes"
 	@echo "make test    linters, type checker, import contract, tests"
 	@echo "make torture faults injected, inputs mutated, by the thousand: a table of what was tried and lost, about an hour"
 	@echo "make bench   measure the speed of this machine, which should be idle: under half an hour"

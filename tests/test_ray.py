@@ -208,7 +208,6 @@ def test_a_folder_that_a_node_does_not_see(tmp_path: Path, monkeypatch: pytest.M
         (1, 0.1, {"CPU": 8.0, "GPU": 1.0}, 8),
         (1, 0.1, {"CPU": 80.0, "GPU": 1.0}, 10),
         (1, 1.0, {"CPU": 8.0, "GPU": 2.0}, 2),
-        (1, 2.0, {"CPU": 8.0, "GPU": 3.0}, 1),
         (1, 0.5, {"CPU": 8.0}, 0),
         (1, 0.0, {}, 0),
     ],

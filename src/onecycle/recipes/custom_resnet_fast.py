@@ -12,7 +12,8 @@ def custom_resnet_fast() -> Recipe:
     filter begins at 0.002: in two epochs on 20,000 images of 24 pixels that came to 72.7% of 5,000 held-out training
     images, 0.005 to 71.3%, one run each (benchmarks/tune.py).
 
-    Not run in full yet; its aim is the 94.08% of `custom_resnet`.
+    Its aim is the 94.08% of `custom_resnet`. Measured: 93.67% on the test set, one run, seed 0; 5,305 s of training on
+    two cores of an AMD EPYC with AVX2, in float32.
 
     onecycle train custom_resnet_fast
     """

@@ -4,7 +4,7 @@ from .schema import Augment, Component, Data, Recipe
 
 
 def digits() -> Recipe:
-    """The custom ResNet on scikit-learn's handwritten digits: offline, a minute or two of training on two cores.
+    """The custom ResNet on scikit-learn's handwritten digits: offline, minutes of training on two cores.
 
     No flip: a 2 is not an S.
 

@@ -87,7 +87,7 @@ class ImageDataModule(LightningDataModule):
         self.recipe = wanted
 
     def prepare_data(self) -> None:
-        """Load the images, from the network where they are not here yet."""
+        """Load the images from where they lie; nothing is downloaded."""
         if self._dataset is None:
             self._dataset = load_data(self.recipe, self.data_dir, observer=_Messages())
 

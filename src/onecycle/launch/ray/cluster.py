@@ -29,25 +29,17 @@ _CHECK_SECONDS: Final = 120.0  # for a node to start a process that imports torc
 
 @dataclass(frozen=True)
 class Share:
-    """What one job gets: processors, one for each thread, and a part of a GPU, or whole ones.
-
-    Raises UserError where there is no such part.
-    """
+    """What one job gets: processors, one for each thread, and of a GPU a part, all of it, or nothing."""
 
     cpus: int
     gpus: float
-
-    def __post_init__(self) -> None:
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise UserError(f"{self.gpus:g} GPUs a trial: a share of one, such as 0.5, or a whole number is needed")
 
     def times_in(self, resources: Mapping[str, float]) -> int:
         """How many jobs a node with these resources has room for."""
         times = int(resources.get("CPU", 0) // self.cpus)
         if self.gpus:
-            there = int(resources.get("GPU", 0))
             # Ray gives a share of one GPU, never one that is put together from two.
-            times = min(times, there * int(1 / self.gpus + 1e-9) if self.gpus <= 1 else there // int(self.gpus))
+            times = min(times, int(resources.get("GPU", 0)) * int(1 / self.gpus + 1e-9))
         return times
 
     def __str__(self) -> str:
