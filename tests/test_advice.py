@@ -18,9 +18,10 @@ from onecycle.preparation import split
 from onecycle.stats import wilson_interval
 
 
-def of_counts(*counts: int) -> ImageSet:
+def of_counts(*counts: int, side: int = 8) -> ImageSet:
     labels = np.repeat(np.arange(len(counts)), counts)
-    return ImageSet(np.zeros((len(labels), 8, 8, 3), np.uint8), labels, tuple("abcdefghijklmnop"[: len(counts)]))
+    pixels = np.zeros((len(labels), side, side, 3), np.uint8)
+    return ImageSet(pixels, labels, tuple("abcdefghijklmnop"[: len(counts)]))
 
 
 def said(train: ImageSet, test: ImageSet | None = None, **changes: Any) -> list[str]:
@@ -33,7 +34,7 @@ def test_nothing_is_said_of_sets_of_usual_size() -> None:
     shipped = recipe("digits")
     assert advice(shipped, split(shipped, digits())) == []
     # As CIFAR-10's: 10 classes of 5,000 and 1,000.
-    cifar10 = Dataset(of_counts(*[5000] * 10), of_counts(*[1000] * 10))
+    cifar10 = Dataset(of_counts(*[5000] * 10, side=32), of_counts(*[1000] * 10, side=32))
     for name in registry.names("recipe"):
         wanted = recipe(name)
         if wanted.data.name == "cifar10":
@@ -46,6 +47,15 @@ def test_classes_of_few_images_are_named() -> None:
     assert line.startswith("2 of 4 classes have fewer than 10 images to train on (d 4, b 9); more images help most")
     [line] = said(of_counts(*[6] * 8))
     assert "8 of 8 classes have fewer than 10 images to train on (a 6, b 6, c 6, d 6, e 6, ... (8 in all))" in line
+
+
+@pytest.mark.parametrize(("resize", "last"), [([[0, 9]], 9), ([[0, 9], [23, 10]], 10), ([[0, 9], [23, 8]], None)])
+def test_a_plan_that_ends_on_another_size_than_that_of_the_test_images(resize: Any, last: int | None) -> None:
+    lines = said(of_counts(100, 100), **{"augment.resize": resize})
+    told = (
+        [] if last is None else [f"the last epochs train on images of {last} pixels a side, and the test images have 8"]
+    )
+    assert [line.partition(";")[0] for line in lines] == told
 
 
 def test_a_test_set_that_says_little() -> None:
@@ -129,7 +139,7 @@ def test_a_plan_that_is_cut_short() -> None:
     assert said(usual, **{"schedule.epochs": 6}) == []
     short = {"schedule": {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.1], [4, 0.0]]}}
     assert said(usual, **short) == ["schedule.knots goes on after the 3 epochs, so what they end with never comes"]
-    sizes = {"augment.resize": [[0, 8], [5, 12]], "data.hardest": [[6, 0.5]], "schedule.epochs": 6}
+    sizes = {"augment.resize": [[0, 12], [5, 8]], "data.hardest": [[6, 0.5]], "schedule.epochs": 6}
     [line] = said(usual, **sizes)
     assert line == "data.hardest goes on after the 6 epochs, so what they end with never comes"
     [line] = said(usual, **short, **{"augment.resize": [[3, 12]]})

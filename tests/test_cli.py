@@ -115,6 +115,8 @@ def test_a_signal_saves_and_resume_ends_the_run(tmp_path: Path, number: signal.S
     [
         (["train"], "needs either a RECIPE or --resume"),
         (["train", "digitz"], "did you mean 'digits'?"),
+        (["models", "summary", "whitened_convnet", "--image-size", "8"], "takes no images of 8 pixels a side"),
+        (["data", "fetch", "cifar10", "--timeout", "inf"], "--timeout"),
         (["train", "digits", "--set", "schedule.epochs=0"], "schedule.epochs 0 is below 1"),
         (["train", "digits", "--set", "schedule.epochs=-4"], "schedule.epochs -4 is below 1"),
         (["train", "digits", "--set", "schedule.peak_epoch=99"], "schedule.peak_epoch 99 is outside"),
@@ -204,6 +206,22 @@ def test_data_info(cifar_folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert call("data", "info", "cifar10", "--data-dir", str(cifar_folder)) == 0
     said = capsys.readouterr().out
     assert "airplane" in said and "mean, red" in said
+
+
+def test_data_info_of_the_parts_that_a_recipe_makes(cifar_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ("--set", "data.val_fraction=0.2", "--set", "data.train_limit=30")
+    assert call("data", "info", "cifar10", "--data-dir", str(cifar_folder), "--json", *changes) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert {part: info[part]["images"] for part in ("train", "val", "test")} == {"train": 30, "val": 20, "test": 20}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe without a reader is another error on Windows")
+def test_a_reader_that_leaves_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    left = subprocess.run([sys.executable, "-m", "onecycle", "recipes"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (left.returncode, left.stderr) == (0, b"")
 
 
 def test_data_preview_draws_the_augmentations(cifar_folder: Path, tmp_path: Path) -> None:

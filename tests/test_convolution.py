@@ -153,6 +153,20 @@ def test_all_else_is_computed_as_ever(images: Tensor, layer: nn.Conv2d) -> None:
         assert torch.equal(found, layer(images))
 
 
+def test_transforms_of_torch_func_compute_as_ever() -> None:
+    x, layer = channels_last(4, 64, 32, 32), conv()
+    parameters = dict(layer.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], one: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, parameters, one[None]).square().mean()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))
+    wanted = each(parameters, x)
+    with onecycle.Winograd():
+        found = each(parameters, x)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
 def test_autocast_goes_before_it() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert not runs_winograd(channels_last(4, 64, 32, 32), conv())

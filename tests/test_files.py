@@ -4,7 +4,9 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,6 +35,22 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     files.write_text(path, "nöw")
     assert path.read_bytes() == "nöw".encode()
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes on Windows")
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    path, found = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: found.append(path.read_bytes()))
+    reader.start()
+    files.write_text(path, "through")
+    reader.join(timeout=30)
+    assert found == [b"through"] and path.is_fifo() and names(tmp_path) == ["pipe"]
+
+
+def test_nothing_is_left_of_asking_whether_a_folder_can_be_made(tmp_path: Path) -> None:
+    files.check_writable(tmp_path / "new" / "deeper")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
@@ -215,6 +233,24 @@ def test_who_does_not_wait_is_refused_while_another_process_holds_it(lock: Path)
     with files.locked(lock, wait=False):
         pass
     assert lock.exists()
+
+
+@WITHOUT_LOCKS
+def test_who_may_not_write_is_told_whether_it_is_held(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def read_only(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if path == lock and mode != "rb":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, mode, *args, **options)
+
+    with hold(lock) as process:
+        monkeypatch.setattr(Path, "open", read_only)
+        with pytest.raises(files.Locked), files.locked(lock, wait=False):
+            pytest.fail("two hold the lock")
+        process.communicate("\n", timeout=30)
+    with files.locked(lock, wait=False):
+        pass
 
 
 @WITHOUT_LOCKS

@@ -248,6 +248,13 @@ def test_the_folder_is_looked_at_before_the_sweeps(tmp_path: Path, monkeypatch: 
         onecycle.train(small_recipe(**FIND), model=net(), data=dataset(), out=tmp_path)
     with pytest.raises(UserError, match="exists; name a new folder"):
         found_by(out=tmp_path)
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "run", Path("/proc/nowhere/run")):
+        with pytest.raises(UserError, match=f"{place}: cannot be written"):
+            onecycle.train(small_recipe(**FIND), model=net(), data=dataset(), out=place)
+        with pytest.raises(UserError, match=f"{place}: cannot be written"):
+            found_by(out=place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_resumed_run_keeps_what_was_found(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,20 @@ def test_wrong_shapes_types_and_labels_are_refused_in_one_line(images: Any, labe
     assert all(part in line for part in named)
 
 
+@pytest.mark.parametrize("classes", [["cat", "dog"], np.array(["cat", "dog"]), {"cat": 0, "dog": 1}])
+def test_names_of_classes_are_taken_from_any_row_of_them(classes: Any) -> None:
+    found = ImageSet(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), classes)
+    same = ImageSet(found.images_nhwc, found.labels, ("cat", "dog"))
+    assert found.classes == same.classes and {type(name) for name in found.classes} == {str}
+    assert found.fingerprint() == same.fingerprint()
+
+
+@pytest.mark.parametrize("classes", [range(2), (0, 1), ("cat", None), "ab"])
+def test_classes_without_names_are_refused(classes: Any) -> None:
+    with pytest.raises(UserError, match="; a name, a string, for each is needed"):
+        ImageSet(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), classes)
+
+
 def test_a_subset_is_a_copy_in_the_order_of_its_index() -> None:
     images = images_of(10)
     index = np.array([7, 0, 7, 3])

@@ -198,6 +198,19 @@ def test_report_and_compare_on_the_command_line(
     assert "2 to" in refused(capsys, "compare", str(digits))
 
 
+def test_options_that_would_do_nothing_are_refused(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value in (("--data-dir", "elsewhere"), ("--device", "cpu")):
+        assert f"{option} goes with --data; without it" in refused(capsys, "evaluate", str(digits), option, value)
+
+
+def test_a_page_takes_the_place_of_no_file_of_a_run(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in digits.iterdir() if path.is_file()}
+    for name in ("model.safetensors", "predictions.npz", "recipe.yaml"):
+        for command in (["report", str(digits)], ["report", "--watch", str(digits)], ["compare", *[str(digits)] * 2]):
+            assert "is a file of the run" in refused(capsys, *command, "--out", str(digits / name))
+    assert before == {path: path.read_bytes() for path in digits.iterdir() if path.is_file()}
+
+
 @pytest.mark.parametrize("command", ["evaluate", "explain", "report", "compare"])
 def test_a_folder_that_is_no_run(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = [str(tmp_path)] if command == "compare" else []

@@ -234,6 +234,15 @@ def test_mistakes_are_collected_and_drawn(tmp_path: Path, monkeypatch: pytest.Mo
         assert picture.width > 600
 
 
+@pytest.mark.parametrize("count", [60, 90])
+def test_the_images_of_another_loader_are_not_taken_for_those_of_the_fit(tmp_path: Path, count: int) -> None:
+    lit, trainer = LitClassifier(small_recipe(), model=net()), trainer_for(tmp_path)
+    trainer.fit(lit, datamodule=ImageDataModule(small_recipe(), data=dataset()))
+    other = TensorDataset(torch.randn(count, 3, 32, 32), torch.arange(count) % 4)
+    trainer.test(lit, DataLoader(other, 30))
+    assert lit.mistakes and not (tmp_path / "misclassified.png").exists()
+
+
 def test_predictions_are_logits_of_the_test_set(tmp_path: Path) -> None:
     lit = LitClassifier(small_recipe(), model=net())
     predicted = trainer_for(tmp_path).predict(lit, datamodule=ImageDataModule(small_recipe(), data=dataset()))

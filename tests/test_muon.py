@@ -72,6 +72,25 @@ def run(model: nn.Module, rates: tuple[float, ...] = RATES, **options: Any) -> l
     return [parameter.detach().double().numpy() for parameter in parameters]
 
 
+def test_what_has_four_dimensions_and_is_no_filter_is_left_to_adamw() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.scale = nn.Conv2d(3, 4, 3), nn.Parameter(torch.full((1, 4, 1, 1), 3.0))
+
+    model = Scaled()
+    filters, *others = muon(model).param_groups
+    assert [id(p) for p in filters["params"]] == [id(model.conv.weight)]
+    assert {id(p) for group in others for p in group["params"]} == {id(model.conv.bias), id(model.scale)}
+    before = model.scale.detach().clone()
+    optimizer = muon(model)
+    optim.set_lr(optimizer, 0.0)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert torch.equal(model.scale, before)  # its norm is not held
+
+
 def reference_orthogonalized(matrix: Array, iterations: int) -> Array:
     """Each singular value s, over the root of the sum of all squares, goes through the quintic."""
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)

@@ -144,6 +144,7 @@ def test_what_follows_from_logits() -> None:
     assert repr(found).splitlines()[1].startswith("image 0  <dog> ")
     page = found._repr_html_()
     assert "&lt;dog&gt;" in page and "<dog>" not in page
+    assert [len(row) for row in found.top()] == [3, 3] and len(found.to_list()[0]["top"]) == 3  # five, if there are
     for wrong in (0, 4):
         with pytest.raises(UserError, match=f"top {wrong} is not allowed; 1 to 3, as there are 3 classes"):
             found.top(wrong)
@@ -153,6 +154,13 @@ def test_a_notebook_shows_the_first_images(run: Run) -> None:
     page = run.predict(dataset().test)._repr_html_()
     assert page.count("<img src=") == 12 and "... and 48 more" in page
     assert page.startswith("<div>Predictions of 60 images in 4 classes</div>")
+
+
+def test_a_notebook_shows_images_of_several_batches(run: Run, folder: Path) -> None:
+    found = run.predict(folder, batch_size=5)
+    np.testing.assert_array_equal(found.first_nhwc, dataset().test.images_nhwc[:12])
+    assert found._repr_html_().count("<img src=") == 12
+    assert run.predict(folder / "more", batch_size=7)._repr_html_().count("<img src=") == 12
 
 
 def test_what_cannot_be_predicted_is_refused(run: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from onecycle.evaluation import Evaluation, evaluate
-from onecycle.progress import print_evaluation
+from onecycle.progress import print_evaluation, print_explanation
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 Show = Callable[..., list[str]]
@@ -156,3 +156,19 @@ def test_odd_names_keep_the_table_in_order(show: Show, width: int, terminal: boo
         assert f"{name} " in text
     assert re.search(r"^very (very )*v?e?r?y?…  ", text, re.MULTILINE)
     text.encode()  # no surrogate is left
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_files_are_named_in_full(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that they can be found: two of one folder may have long names that differ at their end alone."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    files = [f"american_staffordshire_terrier/n02093428_{'0' * number}{number}.jpeg" for number in (12, 30)]
+    shares = {"true_probability": 0.1, "predicted_probability": 0.9}
+    rows = [{"index": 0, "file": file, "true": "a", "predicted": "b", **shares} for file in files]
+    counts = {"mistakes": rows, "chosen": 2, "wrong": 2, "images": 10, "label_errors": []}
+    print_explanation({**counts, "folder": None, "why_no_images": "none"}, [])
+    said = capsys.readouterr().out
+    cells = "".join(line.split("  ")[0].strip() for line in said.splitlines())
+    assert all(file in cells for file in files)

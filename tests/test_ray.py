@@ -167,7 +167,6 @@ def test_what_is_lost_too_often_has_failed_and_others_go_on(
     [
         (Resources(64), "64 CPUs a trial: no node of the Ray cluster has as much; it has 1 node with 1 CPU"),
         (Resources(1, 2.0), "1 CPU and 2 GPUs a trial: no node"),
-        (Resources(1, 1.5), "1.5 GPUs a trial: a share of one, such as 0.5, or a whole number is needed"),
     ],
 )
 def test_more_than_there_is(address: str, tmp_path: Path, resources: Resources, said: str) -> None:

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,18 @@ def test_a_renamed_component_keeps_what_the_new_one_has_too() -> None:
         "epochs": 24,
         "lr": 0.01,
     }
+
+
+@pytest.mark.parametrize("kind", ["model", "optimizer", "schedule"])
+def test_a_renamed_component_has_the_same_options_where_the_defaults_were_written_out(kind: str) -> None:
+    """A default that a checked recipe holds was not chosen, so it is none of the new component's."""
+    own = {"half_cycle_epochs": 3, "lr": 0.01, "lr_min": 1e-3, "knots": [[0, 0.1], [24, 0.0]], "peak_epoch": 5}
+    for name in registry.names(kind):
+        options = registry.options(registry.load(kind, name))
+        needed = {key: own[key] for key in own if key in options and options[key].default is Parameter.empty}
+        for base in ("custom_resnet", "era_s12_lightning"):
+            part = {kind: {"name": name, **needed}}
+            assert recipe(recipe(base), **part) == recipe(base, **part)
 
 
 def test_an_option_that_only_the_old_component_has_is_refused_where_it_is_set() -> None:

@@ -28,6 +28,11 @@ class Gives(nn.Module):
         return self.form(self.head(images_nchw.flatten(1)))
 
 
+def wants_224_pixels(_: Tensor) -> Tensor:
+    """As torchvision's and timm's vision transformers do."""
+    raise AssertionError("Wrong image height! Expected 224 but got 32!")
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -37,14 +42,42 @@ class Gives(nn.Module):
         (Gives(lambda x: x.argmax(1)), r"gives int64 \[1\]"),
         (Gives(lambda x: (x, x)), "gives a tuple for one image"),
         (Gives(lambda x: x.nothing), r"takes no images of 32 pixels a side \(.*nothing"),
+        (Gives(wants_224_pixels), r"takes no images of 32 pixels a side \(Wrong image height! Expected 224"),
+        (net().double(), r"takes no images of 32 pixels a side \(expected scalar type Float but found Double"),
         (nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), "lazy layers that have seen no image yet"),
         (Gives, r"model is the class Gives; hand in a net, Gives\(\.\.\.\)"),
     ],
-    ids=["more", "fewer", "maps", "classes", "tuple", "error", "lazy", "class"],
+    ids=["more", "fewer", "maps", "classes", "tuple", "error", "assertion", "double", "lazy", "class"],
 )
 def test_a_net_whose_answer_is_no_row_of_logits(model: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         onecycle.train(small_recipe(), model=model, data=dataset(), out=tmp_path / "run", observer=Observer())
+    assert not (tmp_path / "run").exists()
+
+
+class Capsules(nn.Module):
+    """A net with a parameter of five dimensions, as capsule networks have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.scale = nn.Conv2d(3, 4, 3), nn.Parameter(torch.ones(1, 4, 1, 1, 1))
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        return (self.conv(images_nchw)[..., None] * self.scale).mean((2, 3, 4))
+
+
+def test_a_net_with_a_parameter_of_five_dimensions_trains(tmp_path: Path) -> None:
+    run = onecycle.train(small_recipe(), model=Capsules(), data=dataset(), out=tmp_path / "run", observer=Observer())
+    assert (
+        run.finished and run.evaluate(model=Capsules(), data=dataset().test).accuracy == run.summary["test"]["accuracy"]
+    )
+
+
+def test_an_average_of_weights_needs_a_net_that_can_be_copied(tmp_path: Path) -> None:
+    model = net()
+    model.register_buffer("made", torch.ones(1, requires_grad=True) * 2)  # copy.deepcopy takes leaves alone
+    with pytest.raises(UserError, match="ema: the net Sequential cannot be copied"):
+        onecycle.train(small_recipe(ema={"decay": 0.9}), model=model, data=dataset(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

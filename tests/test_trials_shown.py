@@ -186,6 +186,11 @@ def test_every_seed_is_a_dot(seeds: int, count: int) -> None:
     assert all(low < one < high for own in values.values() for one in own if one is not None)
 
 
+def test_names_in_any_script_are_drawn_without_a_word(tmp_path: Path) -> None:
+    text = made(tmp_path / "trials", many(3, ["日本 a", "한국어 b"])).report().read_text(encoding="utf-8")
+    assert "日本 a</text>" in text and "한국어 b</text>" in text  # and a warning would be an error here
+
+
 def test_the_page(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     labels = ["<script>alert(1)</script>", "fast94", "third"]
     values = many(5, labels)

@@ -29,6 +29,7 @@ def advice(recipe: Recipe, sets: Sets, *, searched: bool = False) -> list[str]:
         _unbalanced(recipe, sets),
         _few_steps(recipe, sets),
         _cut_short(recipe),
+        _other_size(recipe, sets),
         _untested(sets, measured_on),
         _wide(sets, measured_on, folds=not searched and not recipe.data.fold),
     ]
@@ -86,6 +87,19 @@ def _cut_short(recipe: Recipe) -> str:
         return ""
     go = "goes" if len(beyond) == 1 else "go"
     return f"{', '.join(beyond)} {go} on after the {recipe.epochs} epochs, so what they end with never comes"
+
+
+def _other_size(recipe: Recipe, sets: Sets) -> str:
+    """What a net is not used to: test images of another size than those it has seen last."""
+    size = sets.test.image_size
+    planned = recipe.augment.resize[-1:]
+    if not planned or planned[0][1] == size or planned[0][0] >= recipe.epochs:  # the latter is said already
+        return ""
+    last = planned[0][1]
+    return (
+        f"the last epochs train on images of {last} pixels a side, and the test images have {size}; "
+        f"augment.resize that ends with {size}, or [] for none, fits them"
+    )
 
 
 def _untested(sets: Sets, measured_on: str) -> str:

@@ -73,8 +73,8 @@ class Winograd(TorchFunctionMode):
 
     That is so for any net, forward and backward, where stride, dilation and groups are 1, the padding is 1 and the
     channels are last in memory, and where it is faster; everything else is computed as ever. Results differ from
-    PyTorch's own by rounding, about 1e-6 of their size, and can be differentiated once. Under autocast or torch.compile
-    it does nothing.
+    PyTorch's own by rounding, about 1e-6 of their size, and can be differentiated once. Under autocast, torch.compile
+    or the transforms of torch.func it does nothing.
 
     `with onecycle.Winograd(): logits = net(images)`
     """
@@ -115,6 +115,8 @@ def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
     if images_nchw.ndim != 4 or weight_ochw.shape[1:] != (images_nchw.shape[1], 3, 3):
         return False
     if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in (images_nchw, weight_ochw)):
+        return False
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in (images_nchw, weight_ochw)):
         return False
     if not images_nchw.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
         return False

@@ -19,11 +19,11 @@ from .state import TrainingState
 def failure(run: Run, recipe: Recipe, what: str, place: str, lr: float) -> TrainingFailed:
     """The error for numbers that went wrong at a place, such as "step 7 of 20": where the rate to lower stands."""
     paths = run.checkpoints.paths()
-    rate = next(key for key in ("lr_max", "lr", "knots") if key in recipe.schedule.options)
-    again = f"onecycle train --resume {run.path} --set schedule.{rate}=..."
-    way_out = f"there is no checkpoint yet, begin anew with a lower rate: {again}"
+    rate = next((key for key in ("lr_max", "lr", "knots") if key in recipe.schedule.options), None)
+    again = f": onecycle train --resume {run.path} --set schedule.{rate}=..." if rate else ""  # else a stranger's
+    way_out = f"there is no checkpoint yet, begin anew with a lower rate{again}"
     if paths:
-        way_out = f"the last good checkpoint is {paths[-1]}, go on from it with a lower rate: {again}"
+        way_out = f"the last good checkpoint is {paths[-1]}, go on from it with a lower rate{again}"
     return TrainingFailed(f"{what} at {place}, learning rate {lr:.3g}; {way_out}")
 
 

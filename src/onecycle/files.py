@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import UserError
 
@@ -29,9 +29,16 @@ LEFT_OVER_SECONDS = 60  # the age at which a temporary file is nobody's; writing
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; it is synced and renamed to `target` when the block ends well.
 
-    Raises UserError where the disk is full or the folder cannot be written; `target` is then as it was.
+    A pipe, or a device such as /dev/null, stays what it is: the content goes into it. Raises UserError where the disk
+    is full or the folder cannot be written; `target` is then as it was.
     """
     with disk_errors(target):
+        if target.is_char_device() or target.is_fifo():
+            with tempfile.TemporaryDirectory() as folder:
+                content = Path(folder) / target.name
+                yield content
+                target.write_bytes(content.read_bytes())
+            return
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
@@ -126,7 +133,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
         return
     import fcntl
 
-    with path.open("ab") as file:
+    with _to_lock(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
@@ -147,6 +154,20 @@ def disk_errors(target: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(f"{target}: the disk is full; what was saved before stands, make room and go on") from error
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def _to_lock(path: Path) -> BinaryIO:
+    try:
+        return path.open("ab")
+    except PermissionError:  # somebody else's: it can be asked for its lock all the same
+        return path.open("rb")
+
+
+def check_writable(path: Path) -> None:
+    """Raise UserError where no folder can be made at `path`; nothing is left of the attempt."""
+    with disk_errors(path):
+        there = next(parent for parent in path.absolute().parents if parent.exists())
+        Path(tempfile.mkdtemp(prefix=".onecycle-", dir=there)).rmdir()
 
 
 def remove_left_over(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import platform
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .convolution import Winograd
 from .errors import UserError
@@ -69,6 +71,18 @@ def fast(precision: str, device: torch.device) -> Iterator[None]:
     winograd = Winograd() if device.type == "cpu" and precision == "fp32" else contextlib.nullcontext()
     with autocast(precision, device), winograd:
         yield
+
+
+def to_channels_last(net: nn.Module, device: torch.device | None = None) -> nn.Module:
+    """Move a net, in place, to the device, and the channels of its filters, and of all with four dimensions, last.
+
+    `net.to(memory_format=...)` would not take a net that has a parameter of five dimensions.
+    """
+    net.to(device=device)
+    for one in itertools.chain(net.parameters(), net.buffers()):
+        if one.ndim == 4:
+            one.data = one.data.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def device_name(device: torch.device) -> str:

@@ -18,7 +18,7 @@ from .data import Augmentation, Dataset, ImageSet, Loader, OwnImages, own_images
 from .errors import UserError
 from .fine_tuning import earlier_statistics
 from .folds import folds_of, limited
-from .hardware import AUTOCAST_DTYPES, resolve_precision, seed_generators
+from .hardware import AUTOCAST_DTYPES, resolve_precision, seed_generators, to_channels_last
 from .observer import Observer
 from .recipes import OWN, Component, Recipe, checked, place_of, recipe
 from .run import Run
@@ -304,5 +304,4 @@ def trained_net(run: Run, *, model: nn.Module | None = None, device: torch.devic
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{run.path / 'model.safetensors'}: the weights are of another net ({reason})") from None
-    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net.eval()
+    return to_channels_last(net, device).eval()

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import registry
 from .epochs import in_force
 from .errors import UserError
+from .hardware import AUTOCAST_DTYPES, autocast
+from .optim import build_optimizer
 from .preparation import Sets, build_loader, build_schedule, class_weights
 from .recipes import Recipe
 from .schedule import momentum_at, provisional
@@ -23,38 +24,49 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets) -> None:
     class_weights(recipe, sets.train, torch.device("cpu"))
     loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
     schedule = build_schedule(recipe, len(loader), provisional(recipe.schedule.options))
-    optimizer = registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
+    optimizer = build_optimizer(net, recipe.optimizer)
     if momentum_at(schedule, 0) is not None and not {"momentum", "betas"} & optimizer.defaults.keys():
         raise UserError(
             f"schedule.momentum: the optimizer {recipe.optimizer.name} has none; null, or another optimizer"
         )
     for side in sorted({sets.train.image_size, *(side for _, side in recipe.augment.resize)}):
-        found = try_side(net, side, f"takes no images of {side} pixels a side")
+        found = try_side(net, side, f"takes no images of {side} pixels a side", recipe.precision)
         check_logits(net, found, len(sets.train.classes))
     size = recipe.data.batch_size
     for epoch in sorted({0, *(epoch for pairs in (recipe.augment.resize, recipe.data.hardest) for epoch, _ in pairs)}):
         if size == 1 or (loader.chosen(epoch) % size == 1 and not recipe.data.drop_last):
             side = in_force(recipe.augment.resize, epoch, sets.train.image_size)
             what = f"cannot train on a batch of one image of {side} pixels a side, as data.batch_size {size} gives"
-            try_side(net, side, what, train=True)
+            try_side(net, side, what, recipe.precision, train=True)
+    if recipe.ema and _copy(net) is None:
+        raise UserError(f"ema: the net {type(net).__name__} cannot be copied, which an average of weights needs; null")
 
 
-def try_side(net: nn.Module, side: int, what: str, *, train: bool = False) -> Any:
+def try_side(net: nn.Module, side: int, what: str, precision: str, *, train: bool = False) -> Any:
     """What a copy of the net gives for an image of `side` x `side` pixels; None where the net cannot be copied.
 
-    Raises UserError with `what` where it cannot take the image.
+    Raises UserError with `what` where it cannot take the image as it comes in training, in a resolved precision.
     """
-    try:
-        tried = copy.deepcopy(net).train(train)
-    except (RuntimeError, TypeError):  # such a net may train all the same
+    tried = _copy(net)
+    if tried is None:  # such a net may train all the same
         return None
-    first = next(tried.parameters())
+    tried.train(train)
+    device = next(tried.parameters()).device
+    image_nchw = torch.zeros(1, 3, side, side, device=device, dtype=AUTOCAST_DTYPES.get(precision, torch.float32))
     try:
-        with torch.no_grad(), torch.random.fork_rng([]):
-            return tried(torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype))
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
+        with torch.no_grad(), torch.random.fork_rng([]), autocast(precision, device):
+            return tried(image_nchw)
+    except Exception as error:  # a stranger's forward raises what it likes
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"the net {type(net).__name__} {what} ({reason})") from error
+
+
+def _copy(net: nn.Module) -> nn.Module | None:
+    """A copy of the net; None where it cannot be copied."""
+    try:
+        return copy.deepcopy(net)
+    except (RuntimeError, TypeError):
+        return None
 
 
 def check_logits(net: nn.Module, found: Any, classes: int) -> None:

@@ -24,6 +24,7 @@ from .checkpoint import check_header
 from .errors import UserError
 from .files import (
     atomic_path,
+    check_writable,
     disk_errors,
     write_bytes,
 )
@@ -88,9 +89,14 @@ class Run(RunFiles):
 
     @staticmethod
     def check_unused(path: str | Path | None) -> None:
-        """Raise UserError where a folder of this name exists, before work is done that is to be kept in it."""
-        if path is not None and Path(path).exists():
-            raise _exists(Path(path))
+        """Raise UserError where a folder of this name exists or none can be made, before work is done for it.
+
+        None stands for a new one in runs/.
+        """
+        wanted = Path("runs/new" if path is None else path)
+        if path is not None and wanted.exists():
+            raise _exists(wanted)
+        check_writable(wanted)
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from . import optim, registry
+from . import optim
+from .hardware import to_channels_last
 from .recipes import Recipe
 from .schedule import Plateau, Schedule
 
@@ -43,8 +44,8 @@ class TrainingState:
     @classmethod
     def new(cls, recipe: Recipe, net: nn.Module, schedule: Schedule, device: torch.device) -> TrainingState:
         """The state before the first step; moves the net to the device, channels-last."""
-        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = registry.load("optimizer", recipe.optimizer.name)(net, **recipe.optimizer.options)
+        to_channels_last(net, device)
+        optimizer = optim.build_optimizer(net, recipe.optimizer)
         ema = optim.averaged_net(net, recipe.ema.decay) if recipe.ema else None
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         return cls(net, optimizer, ema, schedule if isinstance(schedule, Plateau) else None, scaler, device)
@@ -170,7 +171,9 @@ class TrainingState:
                     raise ValueError(f"{key} of the optimizer is {group[key]!r:.40}")
             groups.append({**group, **{key: value for key, value in own.items() if isinstance(value, bool | None)}})
         moments = [value for values in saved["state"].values() for value in values.values()]
-        if not all(value is None or isinstance(value, Tensor) for value in moments):
+        # Some published ones count their steps in plain numbers; torch's and ours would fail at them in the first step.
+        kinds = Tensor if optim.keeps_tensors(self.optimizer) else Tensor | bool | int | float
+        if not all(value is None or isinstance(value, kinds) for value in moments):
             raise ValueError("a moment of the optimizer is no tensor")
         return {**saved, "param_groups": groups}
 

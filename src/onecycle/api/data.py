@@ -12,7 +12,7 @@ import torch
 from .. import plots, registry
 from ..data import ImageSet
 from ..data import fetch as fetching
-from ..errors import UserError, suggestion
+from ..errors import UserError, one_line, suggestion
 from ..models.summary import Summary, summarize
 from ..preparation import Sets, load_data, split
 from ..progress import default_observer, download_progress
@@ -20,11 +20,17 @@ from ..recipes import Recipe, recipe
 
 
 def summarize_net(name: str, *, num_classes: int = 10, image_size: int = 32, batch_size: int = 1) -> Summary:
-    """The layer table of a registered net, which is built without memory for weights and images."""
+    """The layer table of a registered net, which is built without memory for weights and images.
+
+    Raises UserError where the net is unknown, or takes no images of that size.
+    """
     build = registry.load("model", name)
     with torch.device("meta"):
         net = build(num_classes)
-    return summarize(net, (batch_size, 3, image_size, image_size))
+    try:
+        return summarize(net, (batch_size, 3, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(f"net {name} takes no images of {image_size} pixels a side ({one_line(str(error))})") from error
 
 
 def fetch(
@@ -60,13 +66,13 @@ def describe_data(images: ImageSet) -> dict[str, Any]:
 
 
 def load_sets(name: str, *, data_dir: str | Path | None = None, **changes: Any) -> Sets:
-    """The images of a data set by its name or path, in the parts that they come in; `changes` are a recipe's.
+    """The images of a data set by its name or path, in its parts or those that `changes`, a recipe's, make of it.
 
     The observer of a training says what was left out of one's own images. Raises UserError as loading does.
     """
     wanted = recipe("custom_resnet", **{"data.name": name}, **changes)
-    found = load_data(wanted, data_dir, observer=default_observer())
-    return found if isinstance(found, Sets) else Sets(found.train, None, found.test)
+    # Not for training, so any size of batch will do.
+    return split(wanted.evolve(data={"batch_size": 1}), load_data(wanted, data_dir, observer=default_observer()))
 
 
 @overload

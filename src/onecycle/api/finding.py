@@ -56,7 +56,8 @@ def find_lr(
     sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
     resolved = resolve(wanted, sets, chosen)
     rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
-    Run.check_unused(out)
+    if out is not None:
+        Run.check_unused(out)
     found = sweep(
         resolved,
         sets,

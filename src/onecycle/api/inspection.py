@@ -18,7 +18,7 @@ from ..hardware import fast, resolve_device
 from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
 from ..progress import default_observer
 from ..recipes import holds_image_files, place_of, recipe
-from ..run import Run
+from ..run import Run, check_no_run_file
 from .explanation import Explanation
 from .image_files import ImageFiles, image_files
 from .pictures import write_report
@@ -122,11 +122,11 @@ def report(
     What cannot be shown is left out and the page says why: images that are no longer at hand, a net that was handed in
     and is not handed in again, the results of a training that has not ended. Other options are as for `explain`.
     """
+    to = _page(out)
     opened = _opened(run)
     chosen = resolve_device(device)
     sets, why_no_images = _images_if_there(opened, data, data_dir)
     net, why_no_net = _net_if_there(opened, model, chosen)
-    to = None if out is None else Path(out)
     return write_report(opened, sets, net, chosen, to, why_no_images=why_no_images, why_no_net=why_no_net)
 
 
@@ -138,8 +138,7 @@ def watch(
     device: str = "auto",
 ) -> Iterator[Path]:
     """Keep the report of a run in progress fresh; yields its path each time, the last time when the run is over."""
-    opened = _opened(run)
-    to = None if out is None else Path(out)
+    opened, to = _opened(run), _page(out)
 
     def write(running: bool) -> Path:
         if not running:
@@ -162,11 +161,11 @@ def compare(
     With `out` a page is written there, as one HTML file; `data` and `data_dir` are for its images, which are left out
     where they are not at hand. Raises UserError where the runs cannot be compared.
     """
-    opened = [_opened(run) for run in runs]
+    opened, page = [_opened(run) for run in runs], _page(out)
     found = comparison.compare(opened)
-    if out is not None:
+    if page is not None:
         sets, why = _images_if_there(opened[0], data, data_dir)
-        reporting.write_comparison(found, sets.test if sets else None, Path(out), why_no_images=why)
+        reporting.write_comparison(found, sets.test if sets else None, page, why_no_images=why)
     return found
 
 
@@ -235,3 +234,11 @@ def _counted(say: Callable[[int, int, str], None], batches: int) -> Callable[[],
     """What to call after each batch."""
     numbers = itertools.count(1)
     return lambda: say(next(numbers), batches, "batches")
+
+
+def _page(out: str | Path | None) -> Path | None:
+    """Where a page is to be written. Raises UserError where that would take the place of a run's own file."""
+    if out is None:
+        return None
+    check_no_run_file(Path(out))
+    return Path(out)

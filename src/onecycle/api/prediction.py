@@ -75,7 +75,7 @@ def predict(
         predictor.classes,
         tuple(path for part in parts for path in part.paths),
         bad,
-        parts[0].images_nhwc[:SHOWN],
+        np.concatenate([part.images_nhwc[:SHOWN] for part in parts[:SHOWN]])[:SHOWN],
     )
 
 

@@ -66,7 +66,9 @@ def data_fetch(
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="An address to try first; also ONECYCLE_MIRROR. May be repeated."),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before the next address.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=9999, help="Seconds without a byte until the next address.")
+    ] = 30.0,
 ) -> None:
     """Download and verify a data set; goes on where an earlier try was cut off."""
     from .. import api

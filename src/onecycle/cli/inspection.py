@@ -15,6 +15,7 @@ from .app import DataDirOption, DeviceOption, JsonOption, RunArgument, app, prin
 
 @app.command(short_help="Accuracy with its interval, every class, confusions.")
 def evaluate(
+    context: typer.Context,
     run: RunArgument,
     data: Annotated[
         str | None, typer.Option(help="Another data set, by name or path, with the same classes; the net is run on it.")
@@ -28,10 +29,13 @@ def evaluate(
     from ..cross_validation import is_cross_validation
 
     if is_cross_validation(run):
-        if data is not None:
-            raise UserError(f"{run}: --data goes with one run; name one of the folds, such as {run}/fold1")
+        _check_for_folds(context, run, "data", "data_dir", "device")
         print_cross_validation(api.CrossValidation.load(run), as_json)
         return
+    for name in ("data_dir", "device") if data is None else ():
+        if _given(context, name):
+            said = "without it the predictions that the run has stored are looked at"
+            raise UserError(f"--{name.replace('_', '-')} goes with --data; {said}")
     found = api.evaluate(run, data=data, data_dir=data_dir, device=device)
     if as_json:
         typer.echo(json.dumps({"run": str(run), "data": data, **found.to_dict()}, indent=2, allow_nan=False))
@@ -67,7 +71,7 @@ def explain(
     from ..cross_validation import is_cross_validation
 
     if is_cross_validation(run):
-        _check_for_folds(context, run)
+        _check_for_folds(context, run, "true", "predicted", "layer", "method", "opacity", "saliency", "device")
         _explain_folds(run, count, out, data_dir, as_json)
         return
     found = api.explain(
@@ -91,12 +95,17 @@ def explain(
     print_explanation(found.to_dict(), written)
 
 
-def _check_for_folds(context: typer.Context, run: Path) -> None:
-    """Raise UserError where an option was given that is for the net of one run."""
-    for name in ("true", "predicted", "layer", "method", "opacity", "saliency", "device"):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            raise UserError(f"{run}: --{name} goes with one run; name one of the folds, such as {run}/fold1")
+def _check_for_folds(context: typer.Context, run: Path, *names: str) -> None:
+    """Raise UserError where one of these options was given, which are for the net of one run."""
+    for name in names:
+        if _given(context, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{run}: {option} goes with one run; name one of the folds, such as {run}/fold1")
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _explain_folds(run: Path, count: int, out: Path | None, data_dir: Path | None, as_json: bool) -> None:

@@ -33,10 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if code == _INTERRUPTED:  # what typer makes of KeyboardInterrupt, without a word
             raise KeyboardInterrupt
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except BaseException as error:
+        if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+            _leave_without_a_reader()
         if isinstance(error, SystemExit):
             raise
         message, code = _explained(error)
@@ -47,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             print(f"onecycle: error: {line}", file=sys.stderr)
         code = code if said is None else said
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave_without_a_reader() -> NoReturn:
+    """Leave when the reader of our output has left, as `head` does; typer would call that an error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    sys.exit(0)
 
 
 def _said_elsewhere(code: int) -> int | None:

@@ -23,7 +23,7 @@ class ImageSet:
 
     `images_nhwc` is uint8 [N, H, W, 3], an array in memory or memory-mapped, or Rows: some images of a map, which
     `images_nhwc[index]` reads, and `np.asarray(images_nhwc)` copies all into memory. `labels` is int64 [N], each an
-    index into `classes`. Raises UserError where shapes, types or labels do not fit.
+    index into `classes`, the names. Raises UserError where shapes, types, labels or names do not fit.
     """
 
     images_nhwc: Pixels
@@ -32,6 +32,9 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         images, labels = self.images_nhwc, self.labels
+        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
+            raise UserError(f"classes are {self.classes!r:.80}; a name, a string, for each is needed")
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))  # also of a list, or an array
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise UserError(f"images are {images.dtype} {list(images.shape)}; uint8 [N, height, width, 3] is needed")
         if images.shape[1] != images.shape[2]:

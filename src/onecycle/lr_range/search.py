@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import registry
 from ..errors import UserError
 from ..fine_tuning import take_over
+from ..hardware import to_channels_last
+from ..optim import build_optimizer
 from ..preparation import Sets, build_loader, build_net, class_weights, initialize
 from ..recipes import Recipe
 from .choice import RULE, RULE_MIN, LrRange, check_rules, choose
@@ -60,7 +61,7 @@ def find(
     for number in range(sweeps):
         seeded = recipe.evolve(seed=(recipe.seed + number) % 2**63)
         swept = _copy(net) if net else build_net(seeded, len(sets.train.classes))
-        swept.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(swept, device)
         if recipe.init is None:
             initialize(swept, build_loader(seeded, sets.train, device, train=False))
         else:
@@ -70,7 +71,7 @@ def find(
         done.append(
             sweep(
                 swept,
-                registry.load("optimizer", recipe.optimizer.name)(swept, **recipe.optimizer.options),
+                build_optimizer(swept, recipe.optimizer),
                 itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count()),
                 lr_start=start * shift,
                 lr_end=end * shift,

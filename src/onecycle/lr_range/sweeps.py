@@ -71,7 +71,7 @@ def sweep(
     device = next(net.parameters()).device
     with _untouched_randomness(device), reused_memory(device):
         net, optimizer = _copied(net, optimizer)
-        _keep_ratios(optimizer)
+        optim.keep_ratios(optimizer)
         net.train()
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         for step, (rate, batch) in enumerate(zip(rates, _endless(batches, steps), strict=False)):
@@ -158,14 +158,6 @@ def _copied(net: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]
     if not all(id(one) in parameters for group in own.param_groups for one in group["params"]):
         raise UserError(f"the optimizer trains what is not in the net {type(net).__name__}; make it for this net")
     return own_net, own
-
-
-def _keep_ratios(optimizer: Optimizer) -> None:
-    """Note each group's rate over the largest as its factor, unless the groups have factors, as ours do."""
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
-    if max(rates) > 0 and not any("lr_factor" in group for group in optimizer.param_groups):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr_factor"] = rate / max(rates)
 
 
 @contextlib.contextmanager

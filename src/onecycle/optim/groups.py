@@ -9,7 +9,9 @@ from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
+from .. import registry
 from ..errors import UserError
+from ..recipes import Component
 from ..schedule import MOST_RATE
 
 # The bounds that torch's optimisers have too, so that a recipe is held against them before anything is begun.
@@ -38,6 +40,27 @@ def set_momentum(optimizer: Optimizer, momentum: float) -> None:
             group["betas"] = (momentum, group["betas"][1])
         else:
             group["momentum"] = momentum
+
+
+def build_optimizer(net: nn.Module, component: Component) -> Optimizer:
+    """The optimiser of a recipe; groups that come with rates of their own keep their ratios to the largest."""
+    optimizer: Optimizer = registry.load("optimizer", component.name)(net, **component.options)
+    if len({float(group["lr"]) for group in optimizer.param_groups}) > 1:
+        keep_ratios(optimizer)
+    return optimizer
+
+
+def keep_ratios(optimizer: Optimizer) -> None:
+    """Note each group's rate over the largest as its `lr_factor`, unless the groups have factors, as ours do."""
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if max(rates) > 0 and not any("lr_factor" in group for group in optimizer.param_groups):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr_factor"] = rate / max(rates)
+
+
+def keeps_tensors(optimizer: Optimizer) -> bool:
+    """Whether all that it remembers of a parameter is tensors: torch's own kinds, and ours."""
+    return type(optimizer).__module__.startswith((f"{torch.optim.__name__}.", f"{__package__}."))
 
 
 def restore(optimizer: Optimizer, state: dict[str, Any]) -> None:

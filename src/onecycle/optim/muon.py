@@ -27,18 +27,21 @@ def muon(
     eps: NotNegative = 1e-10,
     weight_decay: NotNegative = 0.0,
 ) -> Muon:
-    """Muon for the filters of convolutions, whose norm is held; AdamW for linear layers, norms and biases.
+    """Muon for the filters of convolutional layers, whose norm is held; AdamW for all else, such as linear layers.
 
     The schedule's rate is that of the filters: how far a step turns them. All else learns at `adamw_lr` times that
     rate, with AdamW's `betas` and `eps`; `weight_decay` is that of the linear layers.
     Sources: https://kellerjordan.github.io/posts/muon; momentum, iterations and the held norm are airbench94_muon's.
     """
     parameters = trained_parameters(net)
+    convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    filters = {id(parameter) for layer in convolutions for parameter in layer.parameters() if parameter.ndim == 4}
     adamw = {"lr_factor": adamw_lr, "betas": betas, "eps": eps}
+    others = [p for p in parameters if id(p) not in filters]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim == 4], "momentum": momentum, "iterations": iterations},
-        {"params": [p for p in parameters if p.ndim > 1 and p.ndim != 4], "weight_decay": weight_decay, **adamw},
-        {"params": [p for p in parameters if p.ndim <= 1], **adamw},
+        {"params": [p for p in parameters if id(p) in filters], "momentum": momentum, "iterations": iterations},
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay, **adamw},
+        {"params": [p for p in others if p.ndim <= 1], **adamw},
     ]
     return Muon([group for group in groups if group["params"]])
 

@@ -62,11 +62,12 @@ class Predictions:
         """The name of the most probable class of each image."""
         return [self.classes[label] for label in self.labels]
 
-    def top(self, k: int = 5) -> list[list[Ranked]]:
+    def top(self, k: int | None = None) -> list[list[Ranked]]:
         """The k most probable classes of each image, the most probable first; of equal ones the first of the classes.
 
-        Raises UserError where there are fewer classes.
+        By default five, or all where there are fewer. Raises UserError where there are not so many as are asked for.
         """
+        k = min(5, len(self.classes)) if k is None else k
         check_top(k, len(self.classes))
         order = np.argsort(-self.logits, axis=1, kind="stable")[:, :k]
         chosen = np.take_along_axis(self.probabilities, order, axis=1)
@@ -75,7 +76,7 @@ class Predictions:
             for row in zip(order.tolist(), chosen.tolist(), strict=True)
         ]
 
-    def to_list(self, k: int = 5) -> list[dict[str, Any]]:
+    def to_list(self, k: int | None = None) -> list[dict[str, Any]]:
         """An entry an image, as JSON has it: its path where it has one, and its `top` classes."""
         paths = [{}] * len(self) if self.paths is None else [{"path": str(path)} for path in self.paths]
         return [

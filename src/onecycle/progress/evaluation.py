@@ -28,7 +28,7 @@ def print_evaluation(run_label: str, evaluation: Evaluation, of: str = "test ima
     `of` says what images it is of. Of more than MOST_CLASSES classes the worst and the best have a line.
     """
     console = Console()
-    console.print(Text(_printable(run_label), "dim"), soft_wrap=True)
+    console.print(Text(printable(run_label), "dim"), soft_wrap=True)
     console.print(_headline(evaluation, of), soft_wrap=True)
     console.print(_second_line(evaluation), soft_wrap=True)
     shown, note = _classes_shown(evaluation.by_class)
@@ -121,12 +121,13 @@ def _confusions(evaluation: Evaluation) -> Iterable[Text]:
 
 def name_of(name: str) -> Text:
     """A class's name as it is, cut off where it is too long for a column."""
-    text = Text(_printable(name), no_wrap=True, overflow="ellipsis")
+    text = Text(printable(name), no_wrap=True, overflow="ellipsis")
     text.truncate(_NAME_WIDTH, overflow="ellipsis")
     return text
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text without what a terminal would act upon."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..evaluation import percent
 from .console import Console
-from .evaluation import name_of
+from .evaluation import name_of, printable
 
 _LABEL_ERRORS = 10  # of so many at most there is a line
 
@@ -83,7 +83,8 @@ def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], probabilitie
         table.add_column(name)
         table.add_column("", justify="right", no_wrap=True)
     for row in rows:
-        cells: list[str | Text] = [str(row["index"]) if row["file"] is None else name_of(row["file"])]
+        file = row["file"]  # in full, so that it can be found
+        cells: list[str | Text] = [str(row["index"]) if file is None else Text(printable(file), overflow="fold")]
         for name, probability in zip(names, probabilities, strict=True):
             cells += [name_of(row[name]), percent(row[probability])]
         table.add_row(*cells)

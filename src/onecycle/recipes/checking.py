@@ -39,8 +39,8 @@ def recipe(name: str | Path | Recipe, /, **changes: Any) -> Recipe:
 
     Changes are parts as mappings or dotted keys: `recipe("custom_resnet", seed=1, schedule={"epochs": 12})` or
     `recipe("custom_resnet", **{"schedule.epochs": 12})`. A component whose name changes keeps the options that the
-    new one has too, but for a weight decay of another kind: AdamW's and Muon's is no part of the gradient. Raises
-    UserError with every problem found.
+    new one has too, unless they are at the old one's defaults, but for a weight decay of another kind: AdamW's and
+    Muon's is no part of the gradient. Raises UserError with every problem found.
     """
     base, where = (name, name.name) if isinstance(name, Recipe) else _read(str(name))
     values, problems = _merged(base, changes)
@@ -126,17 +126,35 @@ def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any]) -> tup
 
 
 def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Where a component's name changes, drop the old options that the new component lacks, or means otherwise."""
+    """Where a component's name changes, drop the old options that the new component lacks, or means otherwise.
+
+    So are those that nobody chose, where the new one has a default of its own.
+    """
     new = changes.get(f"{kind}.name")
     old = values.get(kind)
     if not isinstance(old, dict) or new is None or new == old.get("name") or new not in registry.names(kind):
         return
-    known = set(registry.options(registry.load(kind, new)))
+    options = registry.options(registry.load(kind, new))
+    known = set(options)
     if kind == "optimizer" and (old.get("name") in _DECOUPLED) != (new in _DECOUPLED):
         known.discard("weight_decay")
     if kind == "schedule" and "lr_max" not in known:  # its lr_min, as plateau's, is no end of a cycle
         known -= {key for key in known if old.get(key) == "find"}
+    known -= {key for key in _at_default(kind, old) if key in known and options[key].default is not _REQUIRED}
     values[kind] = {key: value for key, value in old.items() if key == "name" or key in known}
+
+
+def _at_default(kind: str, component: Mapping[str, Any]) -> set[str]:
+    """The options that are what they would be if nothing were said."""
+    if component.get("name") not in registry.names(kind):
+        return set()
+    builder = registry.load(kind, component["name"])
+    return {
+        key
+        for key, parameter in registry.options(builder).items()
+        if key in component
+        and _option(key, component[key], parameter, _adapters(builder)[key]) == (parameter.default, "")
+    }
 
 
 def _checked_component(kind: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

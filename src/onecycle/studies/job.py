@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import registry
 from ..api.training import begin, resume
 from ..data import Dataset, ImageSet
 from ..errors import TrainingFailed, UserError, lacks_memory
 from ..files import disk_errors
-from ..hardware import autocast, fast, resolve_device, reused_memory, synchronize, threads
+from ..hardware import autocast, fast, resolve_device, reused_memory, synchronize, threads, to_channels_last
 from ..observer import Observer
+from ..optim import build_optimizer
 from ..preparation import (
     Sets,
     build_loader,
@@ -161,11 +161,11 @@ def _warm_up(recipe: Recipe, net: nn.Module | None, sets: Sets, device: torch.de
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(forked), reused_memory(device):
         tried = copied(net) or build_net(resolved, len(sets.train.classes))
-        tried.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        to_channels_last(tried, device).train()
         loader = build_loader(resolved, sets.train, device, train=True)
         if resolved.init is None:
             initialize(tried, build_loader(resolved, sets.train, device, train=False))
-        optimizer = registry.load("optimizer", resolved.optimizer.name)(tried, **resolved.optimizer.options)
+        optimizer = build_optimizer(tried, resolved.optimizer)
         weights = class_weights(resolved, sets.train, device)
         for _, batch in zip(range(_WARM_UP_STEPS), loader.epoch(0), strict=False):
             with fast(resolved.precision, device):

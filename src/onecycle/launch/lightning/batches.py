@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ...data import Batch, ImageSet, Loader
 
@@ -51,3 +52,8 @@ class InOrder:
 
     def __iter__(self) -> Iterator[Batch]:
         return self.loader.in_order()
+
+
+def images_of(loader: Any) -> ImageSet | None:
+    """The images of a loader that a Trainer uses; None where it is none of ours."""
+    return loader.dataset if isinstance(loader, Epochs | InOrder) else None

@@ -20,15 +20,16 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ... import evaluation, optim, plots, registry
+from ... import evaluation, optim, plots
 from ...convolution import Winograd
 from ...errors import UserError
-from ...hardware import resolve_device, resolve_precision, seed_generators
-from ...preparation import Sets, build_net, build_schedule, class_weights, initialize
+from ...hardware import resolve_device, resolve_precision, seed_generators, to_channels_last
+from ...preparation import build_net, build_schedule, class_weights, initialize
 from ...randomness import step_seed
 from ...recipes import OWN, Component, Recipe, checked, flatten, recipe
 from ...schedule import Plateau, Schedule, momentum_at, rates_to_find
 from . import departures
+from .batches import images_of
 from .images import INIT_REFUSED, PRECISIONS, ImageDataModule, refuse_several_processes
 from .rates import as_lambda, rate_key, with_rate
 from .sums import Sums
@@ -80,7 +81,7 @@ class LitClassifier(LightningModule):
             where = f"recipe {wanted.name}: schedule"
             raise UserError(*(f"{where}.{key} is 'find'; give it onecycle.find_lr(...).{key}" for key in open_rates))
         net = model if isinstance(model, nn.Module) else build_net(wanted, num_classes)
-        self.net: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net: nn.Module = to_channels_last(net)
         self.recipe = wanted
         self._asked = flatten(changes)
         # Lightning's learning rate finder looks for an attribute of this name, and sets it to what it found.
@@ -114,7 +115,7 @@ class LitClassifier(LightningModule):
         refuse_several_processes(self.trainer)
         if stage == "fit" and self.recipe.ema:
             departures.refuse_two_averages(self.trainer)
-        sets = self._sets
+        sets = self._datamodule.sets if self._datamodule else None
         if sets and self._outputs not in (None, len(sets.train.classes)):
             raise UserError(
                 f"the net has {self._outputs} outputs and the images {len(sets.train.classes)} classes; "
@@ -128,7 +129,7 @@ class LitClassifier(LightningModule):
             raise UserError("the training loader has no length; the schedule needs the steps of an epoch")
         self._length = departures.Length.of(self.trainer)
         schedule, wanted = self._new_schedule(), self.recipe
-        optimizer = registry.load("optimizer", wanted.optimizer.name)(self.net, **wanted.optimizer.options)
+        optimizer = optim.build_optimizer(self.net, wanted.optimizer)
         optim.set_lr(optimizer, 1.0)  # LambdaLR multiplies it by the schedule's rate, which is absolute
         scheduler = LambdaLR(optimizer, as_lambda(schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -141,12 +142,13 @@ class LitClassifier(LightningModule):
     def on_train_start(self) -> None:
         """Let the net take its first weights from the images; warn where the Trainer will not do as the recipe says."""
         trainer = self.trainer
+        images, datamodule = images_of(trainer.train_dataloader), self._datamodule
         if self.recipe.loss.class_weights != "none":
-            if self._sets is None:
+            if images is None:
                 raise UserError("loss.class_weights balanced counts the images of an ImageDataModule; none without one")
-            self._class_weights = class_weights(self.recipe, self._sets.train, self.device)
-        if trainer.global_step == 0 and isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
-            initialize(self.net, trainer.datamodule.plain_training_images())  # type: ignore[attr-defined]
+            self._class_weights = class_weights(self.recipe, images, self.device)
+        if trainer.global_step == 0 and datamodule and datamodule.sets and images is datamodule.sets.train:
+            initialize(self.net, datamodule.plain_training_images())
         trial = self._length is None or trainer.max_steps != self._length.steps  # of a tuner
         if self._scheduler is None or trial or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -247,11 +249,12 @@ class LitClassifier(LightningModule):
         Returns the file; None where nothing was wrong, in a fast_dev_run, and where the images are not an
         ImageDataModule's. Override it to draw something else, or nothing.
         """
-        sets, folder, found = self._sets, self.trainer.log_dir, self.mistakes
+        folder, found = self.trainer.log_dir, self.mistakes
+        images = images_of(self.trainer.test_dataloaders)
         dry = self.trainer.fast_dev_run or self.trainer.barebones  # type: ignore[attr-defined]  # set outside of it
-        if sets is None or folder is None or not found or dry:
+        if images is None or folder is None or not found or dry:
             return None
-        figure = plots.draw_mistakes(sets.test, found, self.recipe.name, count=MOST_DRAWN)
+        figure = plots.draw_mistakes(images, found, self.recipe.name, count=MOST_DRAWN)
         Path(folder).mkdir(parents=True, exist_ok=True)
         return plots.save(figure, Path(folder) / "misclassified.png")
 
@@ -322,10 +325,10 @@ class LitClassifier(LightningModule):
         return math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
 
     @property
-    def _sets(self) -> Sets | None:
-        """The images, where they are an ImageDataModule's."""
+    def _datamodule(self) -> ImageDataModule | None:
+        """The one that the Trainer was given last, if it is ours; its batches may come from elsewhere by now."""
         datamodule = getattr(self.trainer, "datamodule", None)
-        return datamodule.sets if isinstance(datamodule, ImageDataModule) else None
+        return datamodule if isinstance(datamodule, ImageDataModule) else None
 
     def _collected(self) -> tuple[Tensor, ...]:
         """What the steps collected, each part in one tensor on the CPU."""

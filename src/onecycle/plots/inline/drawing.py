@@ -6,6 +6,7 @@ import contextlib
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +123,9 @@ def to_svg(figure: Figure, prefix: str, title: str, description: str) -> Markup:
     """A figure of 72 dots an inch as an <svg> element: real text, colours of the page, ids that begin with `prefix`."""
     file = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}), warnings.catch_warnings():
+        # The page draws the text, in fonts of its own; here it is only measured.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     text = file.getvalue()
     text = text[text.index("<svg") :]
