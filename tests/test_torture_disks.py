@@ -54,5 +54,5 @@ def test_it_loses_without_atomic_writes(bench: disks.Bench, monkeypatch: pytest.
 
     monkeypatch.setattr(files, "atomic_path", in_place)
     with small_runs.quickly():
-        failures = [bench.case(Disk(bench.path.parent, errno.ENOSPC, at, lasting=True).watched()) for at in (1, 2)]
+        failures = [bench.case(Disk(bench.path.parent, errno.ENOSPC, at, lasting=True).watched()) for at in (1, 2, 3)]
     assert any(failures), "files written in place were not noticed"
