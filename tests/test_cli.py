@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from cifar_files import write_cifar10
 from PIL import Image
 
 from onecycle import Stopped, cli, registry, training
+from onecycle.errors import UserError
 from onecycle.files import read_csv
 from onecycle.run import Run
 
@@ -222,6 +225,20 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     left = subprocess.run([sys.executable, "-m", "onecycle", "recipes"], stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert (left.returncode, left.stderr) == (0, b"")
+
+
+def test_an_error_that_a_broken_pipe_led_to_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(*_: Any, **__: Any) -> None:
+        try:
+            raise BrokenPipeError
+        except OSError:
+            raise UserError("process 1 is lost") from None
+
+    monkeypatch.setattr(importlib.import_module("onecycle.cli.main"), "app", lost)
+    assert call("recipes") == 2
+    assert capsys.readouterr().err == "onecycle: error: process 1 is lost\n"
 
 
 def test_data_preview_draws_the_augmentations(cifar_folder: Path, tmp_path: Path) -> None:

@@ -161,10 +161,15 @@ def test_transforms_of_torch_func_compute_as_ever() -> None:
         return torch.func.functional_call(layer, parameters, one[None]).square().mean()
 
     each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))
-    wanted = each(parameters, x)
+
+    def of_heads(heads: Tensor) -> Tensor:
+        return torch.func.vmap(lambda head: layer(x).mean((2, 3)) @ head)(heads)
+
+    heads = torch.randn(3, 128, 2)
+    wanted, of_wanted = each(parameters, x), of_heads(heads)
     with onecycle.Winograd():
-        found = each(parameters, x)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+        found, of_found = each(parameters, x), of_heads(heads)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted) and torch.equal(of_found, of_wanted)
 
 
 def test_autocast_goes_before_it() -> None:

@@ -41,7 +41,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     path, found = tmp_path / "pipe", []
     os.mkfifo(path)
-    reader = threading.Thread(target=lambda: found.append(path.read_bytes()))
+    reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
     reader.start()
     files.write_text(path, "through")
     reader.join(timeout=30)

@@ -17,18 +17,18 @@ import resource
 import torch
 from onecycle.hardware import reused_memory
 
-def page_faults(rounds=5):
+def page_faults(rounds):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(rounds):
         torch.zeros(48 << 20, dtype=torch.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 with reused_memory(torch.device("meta")):
-    left_alone = page_faults()
+    left_alone = page_faults(20)
 with reused_memory(torch.device("cpu")):
     page_faults(10)  # until the heap has room
-    inside = page_faults()
-print(left_alone, inside, page_faults())
+    inside = page_faults(20)
+print(left_alone, inside, page_faults(20))
 """
 
 
@@ -36,7 +36,8 @@ print(left_alone, inside, page_faults())
 def test_memory_is_given_out_again_without_new_pages_where_the_device_is_the_processor() -> None:
     told = subprocess.run([sys.executable, "-c", COUNTING], capture_output=True, text=True, check=True)
     left_alone, inside, outside = map(int, told.stdout.split())
-    assert inside < 100 < min(left_alone, outside)  # 48 MiB are 12,288 pages of 4 KiB, or 24 huge ones
+    # A round's 48 MiB are 12,288 pages of 4 KiB, or 24 huge ones; Python's own small objects may spoil a hole or two.
+    assert inside < min(left_alone, outside) / 4
 
 
 def test_passwords_in_addresses_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

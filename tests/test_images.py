@@ -47,7 +47,7 @@ def test_wrong_shapes_types_and_labels_are_refused_in_one_line(images: Any, labe
     assert all(part in line for part in named)
 
 
-@pytest.mark.parametrize("classes", [["cat", "dog"], np.array(["cat", "dog"]), {"cat": 0, "dog": 1}])
+@pytest.mark.parametrize("classes", [["cat", "dog"], np.array(["cat", "dog"]), iter(["cat", "dog"])])
 def test_names_of_classes_are_taken_from_any_row_of_them(classes: Any) -> None:
     found = ImageSet(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), classes)
     same = ImageSet(found.images_nhwc, found.labels, ("cat", "dog"))
@@ -55,9 +55,9 @@ def test_names_of_classes_are_taken_from_any_row_of_them(classes: Any) -> None:
     assert found.fingerprint() == same.fingerprint()
 
 
-@pytest.mark.parametrize("classes", [range(2), (0, 1), ("cat", None), "ab"])
+@pytest.mark.parametrize("classes", [range(2), (0, 1), ("cat", None), "ab", {"cat": 1, "dog": 0}, {"a", "b"}])
 def test_classes_without_names_are_refused(classes: Any) -> None:
-    with pytest.raises(UserError, match="; a name, a string, for each is needed"):
+    with pytest.raises(UserError, match="; a name, a string, for each, in order, is needed"):
         ImageSet(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), classes)
 
 

@@ -204,11 +204,13 @@ def test_options_that_would_do_nothing_are_refused(digits: Path, capsys: pytest.
 
 
 def test_a_page_takes_the_place_of_no_file_of_a_run(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {path: path.read_bytes() for path in digits.iterdir() if path.is_file()}
-    for name in ("model.safetensors", "predictions.npz", "recipe.yaml"):
+    before = {path: path.read_bytes() for path in digits.rglob("*") if path.is_file()}
+    checkpoint = next((digits / "checkpoints").iterdir()).relative_to(digits)
+    for name in ("model.safetensors", "predictions.npz", "recipe.yaml", checkpoint):
         for command in (["report", str(digits)], ["report", "--watch", str(digits)], ["compare", *[str(digits)] * 2]):
-            assert "is a file of the run" in refused(capsys, *command, "--out", str(digits / name))
-    assert before == {path: path.read_bytes() for path in digits.iterdir() if path.is_file()}
+            said = refused(capsys, *command, "--out", str(digits / name)).strip()
+            assert said.endswith(f"is a file of the run {digits}; name another place, such as {digits}/page.html")
+    assert before == {path: path.read_bytes() for path in digits.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("command", ["evaluate", "explain", "report", "compare"])

@@ -76,19 +76,22 @@ def test_what_has_four_dimensions_and_is_no_filter_is_left_to_adamw() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv, self.scale = nn.Conv2d(3, 4, 3), nn.Parameter(torch.full((1, 4, 1, 1), 3.0))
+            self.conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+            self.scale, self.head = nn.Parameter(torch.full((1, 4, 1, 1), 3.0)), nn.Linear(4, 2)
 
     model = Scaled()
-    filters, *others = muon(model).param_groups
-    assert [id(p) for p in filters["params"]] == [id(model.conv.weight)]
-    assert {id(p) for group in others for p in group["params"]} == {id(model.conv.bias), id(model.scale)}
-    before = model.scale.detach().clone()
-    optimizer = muon(model)
+    gain, direction = model.conv.parametrizations.weight.original0, model.conv.parametrizations.weight.original1  # type: ignore[union-attr]
+    optimizer = muon(model, weight_decay=0.5)
+    groups = [[id(p) for p in group["params"]] for group in optimizer.param_groups]
+    assert groups[:2] == [[id(direction)], [id(model.head.weight)]]
+    assert set(groups[2]) == {id(gain), id(model.scale), id(model.conv.bias), id(model.head.bias)}
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0, 0.5, 0]
+    before = [one.detach().clone() for one in (gain, model.scale)]
     optim.set_lr(optimizer, 0.0)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    assert torch.equal(model.scale, before)  # its norm is not held
+    assert torch.equal(gain, before[0]) and torch.equal(model.scale, before[1])  # their norm is not held
 
 
 def reference_orthogonalized(matrix: Array, iterations: int) -> Array:

@@ -214,6 +214,14 @@ def test_a_renamed_component_has_the_same_options_where_the_defaults_were_writte
             assert recipe(recipe(base), **part) == recipe(base, **part)
 
 
+def test_a_component_that_cannot_be_imported_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENTRIES["optimizer"], "gone", "no_such_package:gone")
+    gone = {**recipe("custom_resnet").model_dump(), "optimizer": {"name": "gone", "weight_decay": 0.3}}
+    found = recipe(Recipe.model_validate(gone), **{"optimizer.name": "sgd", "optimizer.momentum": 0.8})
+    assert (found.optimizer.name, found.optimizer.options["momentum"]) == ("sgd", 0.8)
+    assert found.optimizer.options["weight_decay"] == 0.3  # what it meant is not known, so it is kept
+
+
 def test_an_option_that_only_the_old_component_has_is_refused_where_it_is_set() -> None:
     line = problem("optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]")
     assert "optimizer.betas" in line

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from small import dataset, images, net, small_recipe
 from torch import Tensor, nn
 
 import onecycle
 from onecycle import ImageSet, Observer, UserError, recipe
 from onecycle.recipes import assignments
+from onecycle.rehearsal import try_side
 
 
 class Gives(nn.Module):
@@ -28,9 +30,13 @@ class Gives(nn.Module):
         return self.form(self.head(images_nchw.flatten(1)))
 
 
-def wants_224_pixels(_: Tensor) -> Tensor:
-    """As torchvision's and timm's vision transformers do."""
-    raise AssertionError("Wrong image height! Expected 224 but got 32!")
+def raises(error: Exception) -> Callable[[Tensor], Tensor]:
+    """A form of answer that is none; an assertion is what torchvision's and timm's vision transformers have."""
+
+    def form(_: Tensor) -> Tensor:
+        raise error
+
+    return form
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,10 @@ def wants_224_pixels(_: Tensor) -> Tensor:
         (Gives(lambda x: x.argmax(1)), r"gives int64 \[1\]"),
         (Gives(lambda x: (x, x)), "gives a tuple for one image"),
         (Gives(lambda x: x.nothing), r"takes no images of 32 pixels a side \(.*nothing"),
-        (Gives(wants_224_pixels), r"takes no images of 32 pixels a side \(Wrong image height! Expected 224"),
+        (
+            Gives(raises(AssertionError("Wrong image height! Expected 224 but got 32!"))),
+            r"takes no images of 32 pixels a side \(Wrong image height! Expected 224",
+        ),
         (net().double(), r"takes no images of 32 pixels a side \(expected scalar type Float but found Double"),
         (nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), "lazy layers that have seen no image yet"),
         (Gives, r"model is the class Gives; hand in a net, Gives\(\.\.\.\)"),
@@ -53,6 +62,28 @@ def test_a_net_whose_answer_is_no_row_of_logits(model: Any, said: str, tmp_path:
     with pytest.raises(UserError, match=said):
         onecycle.train(small_recipe(), model=model, data=dataset(), out=tmp_path / "run", observer=Observer())
     assert not (tmp_path / "run").exists()
+
+
+class Smooth(nn.Module):
+    """A net with an operation that a processor has in float32 alone, and a GPU in bfloat16 too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        return self.head(F.interpolate(images_nchw, size=(64, 64), mode="bilinear", antialias=True).mean((2, 3)))
+
+
+def test_a_net_is_tried_in_the_precision_of_its_training_where_it_is_on_that_device() -> None:
+    model = Smooth()
+    assert try_side(model, 32, "fails", "fp32", torch.device("cpu")).shape == (1, 4)
+    assert try_side(model, 32, "fails", "bf16", torch.device("cuda")).shape == (1, 4)
+    with pytest.raises(UserError, match=r"the net Smooth fails \(.*not implemented for 'BFloat16'"):
+        try_side(model, 32, "fails", "bf16", torch.device("cpu"))
+    lacking = Gives(raises(MemoryError()))
+    with pytest.raises(MemoryError):
+        try_side(lacking, 32, "fails", "fp32", torch.device("cpu"))
 
 
 class Capsules(nn.Module):

@@ -20,7 +20,7 @@ class Counting(torch.optim.Optimizer):
     """Momentum whose state has plain numbers, as that of many published optimisers."""
 
     def __init__(self, parameters: Iterable[Any]) -> None:
-        super().__init__(parameters, {"lr": 0.0})
+        super().__init__(parameters, {"lr": None})  # as Adafactor has it
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:

@@ -61,7 +61,7 @@ def check_shares(world: World, recipe: Recipe, sets: Sets, net: nn.Module) -> No
     alone = next((count for count in _batches(recipe, loader) if any(n == 1 for n in _parts(world, count))), None)
     if alone is not None:
         what = f"cannot train on one image, which is some process's part of a batch of {alone} over {world.size}"
-        try_side(net, sets.train.image_size, what, recipe.precision, train=True)
+        try_side(net, sets.train.image_size, what, recipe.precision, world.device, train=True)
 
 
 def _batches(recipe: Recipe, loader: Loader) -> Iterator[int]:

@@ -116,7 +116,7 @@ def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
         return False
     if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in (images_nchw, weight_ochw)):
         return False
-    if any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in (images_nchw, weight_ochw)):
+    if torch._C._are_functorch_transforms_active():
         return False
     if not images_nchw.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
         return False

@@ -139,8 +139,8 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):  # the latter from NFS
                 raise Locked(f"{path} is locked") from None
-            # A file system without locks, as some of a cluster's: go on without.
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            # A file system without locks, as some of a cluster's, or for files to be read: go on without.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
                 raise
         yield
 
@@ -159,8 +159,10 @@ def disk_errors(target: Path) -> Iterator[None]:
 def _to_lock(path: Path) -> BinaryIO:
     try:
         return path.open("ab")
-    except PermissionError:  # somebody else's: it can be asked for its lock all the same
-        return path.open("rb")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return path.open("rb")  # somebody else's: it can be asked for its lock all the same
 
 
 def check_writable(path: Path) -> None:

@@ -279,11 +279,17 @@ class Run(RunFiles):
         write_bytes(self.path / name, save(tensors, {key: value}))  # of several keys the order is another each time
 
 
-def check_no_run_file(out: Path) -> None:
-    """Raise UserError where what is to be written there would take the place of a file that a run cannot do without."""
-    if out.name in _NEEDED and (out.parent / "recipe.yaml").exists():
-        other = out.parent / "export" / out.name
-        raise UserError(f"--out {out}: is a file of the run {out.parent}; name another place, such as {other}")
+def check_no_run_file(out: Path, instead: str = "export") -> None:
+    """Raise UserError where what is to be written there would take the place of a file that a run cannot do without.
+
+    `instead`, in the folder of the run, would be a better place: a file, or a folder for one of that name.
+    """
+    for run in (out.parent, out.parent.parent):
+        inside = out.name in _NEEDED if run == out.parent else out.parent.name == "checkpoints"
+        plan = run == out.parent and out.name == FOLDS_PLAN and out.exists()
+        if plan or (inside and (run / "recipe.yaml").exists()):
+            other = run / instead if Path(instead).suffix else run / instead / out.name
+            raise UserError(f"--out {out}: is a file of the run {run}; name another place, such as {other}")
 
 
 def _exists(path: Path) -> UserError:

@@ -55,7 +55,7 @@ def find_lr(
     chosen, watcher = resolve_device(device), observer or default_observer()
     sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
     resolved = resolve(wanted, sets, chosen)
-    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
+    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets, chosen)
     if out is not None:
         Run.check_unused(out)
     found = sweep(

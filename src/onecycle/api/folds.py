@@ -200,7 +200,7 @@ class _Folds:
         """Raise UserError where a fold could not be trained."""
         sets = self.sets(number)
         resolved = resolve(self.recipe(number), sets, self.device)
-        rehearse(resolved, self.net() or build_net(resolved, len(sets.train.classes)), sets)
+        rehearse(resolved, self.net() or build_net(resolved, len(sets.train.classes)), sets, self.device)
 
 
 def _go(path: Path, everything: _Folds, handed_in: Dataset | None, watcher: Observer, report: bool) -> CrossValidation:

@@ -240,5 +240,5 @@ def _page(out: str | Path | None) -> Path | None:
     """Where a page is to be written. Raises UserError where that would take the place of a run's own file."""
     if out is None:
         return None
-    check_no_run_file(Path(out))
+    check_no_run_file(Path(out), "page.html")
     return Path(out)

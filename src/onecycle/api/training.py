@@ -104,7 +104,7 @@ def begin(
     check_agreement(world, wanted, sets, net)
     resolved = world.of_first(lambda: resolve(wanted, sets, device))
     trained = net or build_net(resolved, len(sets.train.classes))
-    rehearse(resolved, trained, sets)
+    rehearse(resolved, trained, sets, device)
     check_shares(world, resolved, sets, trained)
     resolved, run = world.of_first(lambda: _made(resolved, net, trained, sets, data_dir, out, device, watcher, world))
     with threads(resolved.resources.cpus):
@@ -229,7 +229,7 @@ def _resume(
         check_images(run, sets)
     resolved = world.of_first(lambda: resolve(wanted, sets, chosen))
     net = net or build_net(resolved, len(sets.train.classes))
-    rehearse(resolved, net, sets)
+    rehearse(resolved, net, sets, chosen)
     check_shares(world, resolved, sets, net)
     if resolved.init is not None and not saved and world.first:
         check_same(resolved, take_over(net, resolved, sets.train.classes)[1], run.environment.get("init"))

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except BaseException as error:
-        if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        exited = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)  # typer's way out
+        if exited or isinstance(error, BrokenPipeError):
             _leave_without_a_reader()
         if isinstance(error, SystemExit):
             raise
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _leave_without_a_reader() -> NoReturn:
-    """Leave when the reader of our output has left, as `head` does; typer would call that an error."""
+    """Leave when the reader of our output has left, as `head` does, which is no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
     sys.exit(0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -32,9 +32,11 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         images, labels = self.images_nhwc, self.labels
-        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
-            raise UserError(f"classes are {self.classes!r:.80}; a name, a string, for each is needed")
-        object.__setattr__(self, "classes", tuple(map(str, self.classes)))  # also of a list, or an array
+        unordered = isinstance(self.classes, str | Mapping | Set)
+        names = () if unordered else tuple(self.classes)
+        if unordered or not all(isinstance(name, str) for name in names):
+            raise UserError(f"classes are {self.classes!r:.80}; a name, a string, for each, in order, is needed")
+        object.__setattr__(self, "classes", tuple(map(str, names)))  # also of a list, or an array
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise UserError(f"images are {images.dtype} {list(images.shape)}; uint8 [N, height, width, 3] is needed")
         if images.shape[1] != images.shape[2]:

@@ -45,7 +45,8 @@ def set_momentum(optimizer: Optimizer, momentum: float) -> None:
 def build_optimizer(net: nn.Module, component: Component) -> Optimizer:
     """The optimiser of a recipe; groups that come with rates of their own keep their ratios to the largest."""
     optimizer: Optimizer = registry.load("optimizer", component.name)(net, **component.options)
-    if len({float(group["lr"]) for group in optimizer.param_groups}) > 1:
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    if all(isinstance(rate, int | float) for rate in rates) and len(set(rates)) > 1:  # some have none until a step
         keep_ratios(optimizer)
     return optimizer
 

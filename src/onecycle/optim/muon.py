@@ -27,21 +27,23 @@ def muon(
     eps: NotNegative = 1e-10,
     weight_decay: NotNegative = 0.0,
 ) -> Muon:
-    """Muon for the filters of convolutional layers, whose norm is held; AdamW for all else, such as linear layers.
+    """Muon for the filters of nn.Conv2d and nn.ConvTranspose2d, whose norm is held; AdamW for all else.
 
     The schedule's rate is that of the filters: how far a step turns them. All else learns at `adamw_lr` times that
-    rate, with AdamW's `betas` and `eps`; `weight_decay` is that of the linear layers.
+    rate, with AdamW's `betas` and `eps`; `weight_decay` is that of its matrices: no bias, scale or shift decays.
     Sources: https://kellerjordan.github.io/posts/muon; momentum, iterations and the held norm are airbench94_muon's.
     """
     parameters = trained_parameters(net)
     convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-    filters = {id(parameter) for layer in convolutions for parameter in layer.parameters() if parameter.ndim == 4}
+    # Not each of four dimensions: a gain a channel has them too, such as that of torch's weight_norm.
+    filters = {id(p) for layer in convolutions for p in layer.parameters() if p.shape == layer.weight.shape}
     adamw = {"lr_factor": adamw_lr, "betas": betas, "eps": eps}
     others = [p for p in parameters if id(p) not in filters]
+    decayed = {id(p) for p in others if p.ndim == 2 or p.numel() > max(p.shape, default=1)}  # and so no gain
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if id(p) in filters], "momentum": momentum, "iterations": iterations},
-        {"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay, **adamw},
-        {"params": [p for p in others if p.ndim <= 1], **adamw},
+        {"params": [p for p in others if id(p) in decayed], "weight_decay": weight_decay, **adamw},
+        {"params": [p for p in others if id(p) not in decayed], **adamw},
     ]
     return Muon([group for group in groups if group["params"]])
 

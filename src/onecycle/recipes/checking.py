@@ -146,9 +146,10 @@ def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 def _at_default(kind: str, component: Mapping[str, Any]) -> set[str]:
     """The options that are what they would be if nothing were said."""
-    if component.get("name") not in registry.names(kind):
+    try:
+        builder = registry.load(kind, str(component.get("name")))
+    except UserError:  # such as one whose package is not here
         return set()
-    builder = registry.load(kind, component["name"])
     return {
         key
         for key, parameter in registry.options(builder).items()

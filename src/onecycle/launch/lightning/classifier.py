@@ -142,12 +142,13 @@ class LitClassifier(LightningModule):
     def on_train_start(self) -> None:
         """Let the net take its first weights from the images; warn where the Trainer will not do as the recipe says."""
         trainer = self.trainer
-        images, datamodule = images_of(trainer.train_dataloader), self._datamodule
+        datamodule = self._datamodule
+        images = datamodule.sets.train if datamodule and datamodule.sets else images_of(trainer.train_dataloader)
         if self.recipe.loss.class_weights != "none":
             if images is None:
                 raise UserError("loss.class_weights balanced counts the images of an ImageDataModule; none without one")
             self._class_weights = class_weights(self.recipe, images, self.device)
-        if trainer.global_step == 0 and datamodule and datamodule.sets and images is datamodule.sets.train:
+        if trainer.global_step == 0 and datamodule:
             initialize(self.net, datamodule.plain_training_images())
         trial = self._length is None or trainer.max_steps != self._length.steps  # of a tuner
         if self._scheduler is None or trial or trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -246,8 +247,8 @@ class LitClassifier(LightningModule):
     def draw_mistakes(self) -> Path | None:
         """Draw the most confident mistakes of a test into misclassified.png in the Trainer's log folder.
 
-        Returns the file; None where nothing was wrong, in a fast_dev_run, and where the images are not an
-        ImageDataModule's. Override it to draw something else, or nothing.
+        Returns the file; None where nothing was wrong, in a fast_dev_run, and where the batches do not come straight
+        from an ImageDataModule. Override it to draw something else, or nothing.
         """
         folder, found = self.trainer.log_dir, self.mistakes
         images = images_of(self.trainer.test_dataloaders)
@@ -326,7 +327,7 @@ class LitClassifier(LightningModule):
 
     @property
     def _datamodule(self) -> ImageDataModule | None:
-        """The one that the Trainer was given last, if it is ours; its batches may come from elsewhere by now."""
+        """The one that the Trainer was given last, if it is ours; a test's batches may come from elsewhere by now."""
         datamodule = getattr(self.trainer, "datamodule", None)
         return datamodule if isinstance(datamodule, ImageDataModule) else None
 

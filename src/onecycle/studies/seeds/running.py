@@ -248,7 +248,7 @@ def _rehearsed(
     wanted, net, dataset = with_own(variant.recipe, model, data)
     sets = split(wanted, dataset or load_once(wanted, None if data_dir is None else Path(data_dir), watcher))
     resolved = resolve(wanted, sets, device)
-    rehearse(resolved, copied(net) or build_net(resolved, len(sets.train.classes)), sets)
+    rehearse(resolved, copied(net) or build_net(resolved, len(sets.train.classes)), sets, device)
     if first:
         for line in advice(wanted, sets):
             watcher.on_message(line)

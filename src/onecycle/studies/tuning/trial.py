@@ -132,8 +132,9 @@ def rehearse_trial(wanted: Recipe, model: nn.Module | None, parts: Dataset, devi
     checked, net, dataset = with_own(wanted, copied(model), parts)
     assert dataset is not None, "the parts"
     sets = split(checked, dataset)
-    resolved = resolve(checked, sets, resolve_device(device))
-    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets)
+    chosen = resolve_device(device)
+    resolved = resolve(checked, sets, chosen)
+    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets, chosen)
 
 
 def load_for(wanted: Recipe, given: Any, data_dir: Path | None, observer: Observer) -> Dataset | Sets:
