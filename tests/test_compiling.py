@@ -156,7 +156,7 @@ def test_blanks_have_the_shapes_of_the_batches_to_come(
     met = set()
     for epoch in range(first, 4):
         chosen = torch.zeros(count, dtype=torch.bool)
-        chosen[: loader.chosen(epoch)] = True
+        chosen[: loader.images_in(epoch)] = True
         met |= {layout(one.images_nchw) for one in loader.epoch(epoch, chosen=chosen)}
     assert {layout(one) for one in loader.blanks(range(first, 4))} == met
 

@@ -126,20 +126,20 @@ def test_the_largest_losses_are_chosen_the_unseen_first_and_of_equals_the_earlie
     state, count = watching(len(losses)), round(share * len(losses))
     assert state.sample_losses is not None and state.chosen is not None
     state.sample_losses.copy_(torch.tensor(losses))
-    state.choose(count)
+    state.choose_hardest(count)
     left, expected = list(range(len(losses))), []
     for _ in range(count):
         hardest = max(left, key=lambda one: (losses[one], -one))
         expected.append(hardest)
         left.remove(hardest)
     assert state.chosen.nonzero().flatten().tolist() == sorted(expected)
-    state.choose(len(losses))
+    state.choose_hardest(len(losses))
     assert state.chosen.all()
 
 
 def test_nothing_is_chosen_where_nobody_asked() -> None:
     state = TrainingState.new(small_recipe(), net(), constant(1, epochs=1, lr=0.1), torch.device("cpu"))
-    state.choose(3)
+    state.choose_hardest(3)
     assert state.chosen is None and state.sample_losses is None
 
 
@@ -265,9 +265,9 @@ def test_the_loader_counts_what_it_gives(drop_last: bool) -> None:
     hardest = ((1, 0.5), (2, 0.001), (4, 1.0))
     options: dict[str, Any] = {"batch_size": 60, "augmentation": Augmentation(), "drop_last": drop_last}
     loader = Loader(dataset().train, hardest=hardest, **options)
-    assert [loader.chosen(epoch) for epoch in range(6)] == [200, 100, 60, 60, 200, 200]
+    assert [loader.images_in(epoch) for epoch in range(6)] == [200, 100, 60, 60, 200, 200]
     for epoch in range(6):
-        chosen = torch.arange(200) < loader.chosen(epoch)
+        chosen = torch.arange(200) < loader.images_in(epoch)
         assert loader.steps(epoch) == len(list(loader.epoch(epoch, chosen=chosen)))
     assert len(loader) == loader.steps(0) == (3 if drop_last else 4)
 

@@ -342,9 +342,9 @@ def test_trying_the_sides_leaves_the_net_as_it_was(tmp_path: Path) -> None:
     sets = preparation.split(wanted, dataset())
     resolved = preparation.resolve(wanted, sets, torch.device("cpu"))
     noisy, state = Noisy(), torch.get_rng_state()
-    rehearsal.rehearse(resolved, noisy, sets)
+    rehearsal.rehearse(resolved, noisy, sets, torch.device("cpu"))
     assert calls == []
     del noisy.held
-    rehearsal.rehearse(resolved, noisy, sets)
+    rehearsal.rehearse(resolved, noisy, sets, torch.device("cpu"))
     assert calls == [False, False] and noisy.training and noisy.seen == 0
     assert torch.equal(state, torch.get_rng_state())

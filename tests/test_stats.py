@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from onecycle.stats import (
     holm,
     mcnemar,
-    needed,
     paired_difference,
     paired_difference_interval,
+    sample_size,
     spread,
     wilcoxon_signed_rank,
     wilson_interval,
@@ -193,8 +193,8 @@ def test_the_number_needed_is_the_least_whose_power_is_that_of_scipys_noncentral
         bound = scipy.stats.t.ppf(0.975, freedom)
         return float(scipy.stats.nct.sf(bound, freedom, shift) + scipy.stats.nct.cdf(-bound, freedom, shift))
 
-    n = needed(0.01 * effect, 0.01, paired=paired, power=power)
-    assert needed(-0.01 * effect, 0.01, paired=paired, power=power) == n
+    n = sample_size(0.01 * effect, 0.01, paired=paired, power=power)
+    assert sample_size(-0.01 * effect, 0.01, paired=paired, power=power) == n
     assert seen(n) >= power
     if 2 < n < 1000:
         assert seen(n - 1) < power
@@ -203,6 +203,6 @@ def test_the_number_needed_is_the_least_whose_power_is_that_of_scipys_noncentral
 
 
 def test_without_spread_two_show_any_difference() -> None:
-    assert needed(0.001, 0.0, paired=True) == needed(0.001, 0.0, paired=False) == 2
+    assert sample_size(0.001, 0.0, paired=True) == sample_size(0.001, 0.0, paired=False) == 2
     # As in any table: 64 a group see half a standard deviation, 34 pairs do.
-    assert (needed(0.5, 1, paired=False), needed(0.5, 1, paired=True)) == (64, 34)
+    assert (sample_size(0.5, 1, paired=False), sample_size(0.5, 1, paired=True)) == (64, 34)

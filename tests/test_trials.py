@@ -22,7 +22,7 @@ from small import assert_same_run, dataset, files, images, net, small_recipe
 import onecycle
 from onecycle import Dataset, Observer, Recipe, Run, Stopped, TrainingFailed, Trials, UserError, schedule, training
 from onecycle.files import locked
-from onecycle.observer import Said
+from onecycle.observer import ProgressCallback
 from onecycle.sealing import read_sealed_json, write_sealed_json
 from onecycle.studies import Job, LocalEngine, Resources, job, train_job
 from onecycle.studies.seeds import results
@@ -71,7 +71,7 @@ class Stopping(Observer):
         self._title, self._step, self._number = title, step, number
 
     @contextlib.contextmanager
-    def progress_of(self, title: str) -> Iterator[Said]:
+    def progress_of(self, title: str) -> Iterator[ProgressCallback]:
         def say(done: int, total: int, text: str) -> None:
             if title.startswith(self._title) and done == self._step:
                 os.kill(os.getpid(), self._number)

@@ -35,7 +35,7 @@ def check_agreement(world: World, recipe: Recipe, sets: Sets, net: nn.Module | N
         "torch": torch.__version__,
         "kind of device": world.device.type,
     }
-    first, *others = world.facts(mine)
+    first, *others = world.all_gather(mine)
     for rank, found in enumerate(others, start=1):
         keys = [key for key in {**first, **found} if first.get(key) != found.get(key)]
         if keys:
@@ -68,13 +68,13 @@ def _batches(recipe: Recipe, loader: Loader) -> Iterator[int]:
     """How many images batches have."""
     yield recipe.data.batch_size
     for epoch in sorted({0, *(epoch for epoch, _ in recipe.data.hardest)}):
-        rest = loader.chosen(epoch) % recipe.data.batch_size
+        rest = loader.images_in(epoch) % recipe.data.batch_size
         if rest and not recipe.data.drop_last:
             yield rest
 
 
 def _parts(world: World, count: int) -> list[int]:
-    return [len(part) for part in world.dealt(range(count))]
+    return [len(part) for part in world.split(range(count))]
 
 
 def _values(there: object, on_first: object) -> str:

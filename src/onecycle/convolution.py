@@ -1,7 +1,8 @@
 """3x3 convolutions with a quarter of the multiplications, for processors that compute in float32.
 
-Winograd's minimal filtering as Lavin and Gray have it, https://arxiv.org/abs/1509.09308: tiles of the image and the
-filters become as many values each, whose products are those of as many matrices; the sums become tiles of the output.
+Winograd's F(m x m, 3x3): a tile of the output is A' [(G g G') * (B' d B)] A for a filter g and an image tile d, where
+' transposes and * is elementwise, in the notation of Lavin and Gray, https://arxiv.org/abs/1509.09308. The products of
+all tiles and channels are one batched matrix product.
 """
 
 from __future__ import annotations
@@ -19,10 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Filtering(NamedTuple):
-    """F(m x m, 3 x 3): m x m pixels of the output from tiles of t x t of the image, t = m + 2, with t x t products.
-
-    The matrices go from both sides onto a tile of the image [t, t], a filter [t, 3] and a tile of products [m, t].
-    """
+    """The matrices of F(m x m, 3x3), t = m + 2: `of_image` B' [t, t], `of_filter` G [t, 3], `of_products` A' [m, t]."""
 
     of_image: Tensor
     of_filter: Tensor
@@ -35,18 +33,18 @@ class _Filtering(NamedTuple):
 
     @property
     def products(self) -> int:
-        """Of a tile, for a pair of channels."""
+        """Multiplications for a tile and a pair of channels."""
         return self.of_products.shape[1] ** 2
 
     def count(self, pixels: int) -> int:
-        """How many tiles cover so many."""
+        """How many tiles cover so many pixels of a side."""
         return -(-pixels // self.side)
 
 
 def _filtering(*points: int) -> _Filtering:
-    """The algorithm of Cook and Toom: polynomials, and so filters, are multiplied by their values at these points.
+    """The construction of Cook and Toom from m + 1 interpolation points and infinity.
 
-    Infinity is one more. For m x m pixels it takes m + 1 points; those nearest to 0 round least.
+    Points near 0 lose least to rounding.
     """
     others = [[q for q in points if q != p] for p in points]
     side = len(others[0])
@@ -160,15 +158,15 @@ class _WinogradConvolution(torch.autograd.Function):
 def _correlated(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
     """What a convolutional layer computes, [n, o, h, w] with the channels last in memory."""
     images, inputs, height, width = images_nchw.shape
-    outputs, by = len(weight_ochw), _best(height, width)
-    rows, columns, side = by.count(height), by.count(width), by.side
-    filters = _both_sides(by.of_filter, weight_ochw.permute(2, 3, 1, 0).reshape(3, 3, -1)).view(-1, inputs, outputs)
+    outputs, tiling = len(weight_ochw), _best(height, width)
+    rows, columns, side = tiling.count(height), tiling.count(width), tiling.side
+    filters = _both_sides(tiling.of_filter, weight_ochw.permute(2, 3, 1, 0).reshape(3, 3, -1)).view(-1, inputs, outputs)
     shape = images, outputs, height, width
     out_nohw = torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
     at_once = _images_at_once(rows * columns)
     for some_nhwc, out in zip(_chunks(images_nchw, at_once), _chunks(out_nohw, at_once), strict=True):
-        products = torch.bmm(_image_tiles(some_nhwc, by), filters)
-        tiles = _both_sides(by.of_products, products.view(side + 2, side + 2, -1))
+        products = torch.bmm(_image_tiles(some_nhwc, tiling), filters)
+        tiles = _both_sides(tiling.of_products, products.view(side + 2, side + 2, -1))
         tiles = tiles.view(side, side, len(out), rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
         if (height, width) == (side * rows, side * columns):
             out.view(tiles.shape).copy_(tiles)
@@ -180,27 +178,27 @@ def _correlated(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
 def _weight_gradient(images_nchw: Tensor, grad_nohw: Tensor) -> Tensor:
     """The filters' gradient [o, c, 3, 3] for that of a convolutional layer's output."""
     inputs, height, width = images_nchw.shape[1:]
-    outputs, by = grad_nohw.shape[1], _best(height, width)
-    rows, columns, side = by.count(height), by.count(width), by.side
-    total = images_nchw.new_zeros(by.products, inputs, outputs)
+    outputs, tiling = grad_nohw.shape[1], _best(height, width)
+    rows, columns, side = tiling.count(height), tiling.count(width), tiling.side
+    total = images_nchw.new_zeros(tiling.products, inputs, outputs)
     at_once = _images_at_once(rows * columns)
     for some_nhwc, grad_nhwo in zip(_chunks(images_nchw, at_once), _chunks(grad_nohw, at_once), strict=True):
         if (height, width) != (side * rows, side * columns):
             grad_nhwo = F.pad(grad_nhwo, (0, 0, 0, side * columns - width, 0, side * rows - height))
         tiles = grad_nhwo.reshape(-1, rows, side, columns, side, outputs).permute(2, 4, 0, 1, 3, 5)
-        products = _both_sides(by.of_products.T, tiles.reshape(side, side, -1)).view(by.products, -1, outputs)
-        total.baddbmm_(_image_tiles(some_nhwc, by).transpose(1, 2), products)
-    gradient = _both_sides(by.of_filter.T, total.view(side + 2, side + 2, -1))
+        products = _both_sides(tiling.of_products.T, tiles.reshape(side, side, -1)).view(tiling.products, -1, outputs)
+        total.baddbmm_(_image_tiles(some_nhwc, tiling).transpose(1, 2), products)
+    gradient = _both_sides(tiling.of_filter.T, total.view(side + 2, side + 2, -1))
     return gradient.view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
 
 
-def _image_tiles(images_nhwc: Tensor, by: _Filtering) -> Tensor:
+def _image_tiles(images_nhwc: Tensor, tiling: _Filtering) -> Tensor:
     """Tiles of t x t pixels, the zeros around the images with them, transformed: [t * t, n * rows * columns, c]."""
     height, width, channels = images_nhwc.shape[1:]
-    rows, columns, side = by.count(height), by.count(width), by.side
+    rows, columns, side = tiling.count(height), tiling.count(width), tiling.side
     padded = F.pad(images_nhwc, (0, 0, 1, side * columns + 1 - width, 1, side * rows + 1 - height))
     tiles = padded.unfold(1, side + 2, side).unfold(2, side + 2, side).permute(4, 5, 0, 1, 2, 3)
-    return _both_sides(by.of_image, tiles.reshape(side + 2, side + 2, -1)).view(by.products, -1, channels)
+    return _both_sides(tiling.of_image, tiles.reshape(side + 2, side + 2, -1)).view(tiling.products, -1, channels)
 
 
 def _both_sides(matrix_ab: Tensor, tiles_bbm: Tensor) -> Tensor:

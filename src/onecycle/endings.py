@@ -16,18 +16,22 @@ from .run import Run
 from .state import TrainingState
 
 
-def failure(run: Run, recipe: Recipe, what: str, place: str, lr: float) -> TrainingFailed:
-    """The error for numbers that went wrong at a place, such as "step 7 of 20": where the rate to lower stands."""
+def failed_error(run: Run, recipe: Recipe, what: str, place: str, lr: float) -> TrainingFailed:
+    """The error for a loss or weights that are not finite, at a place such as "step 7 of 20".
+
+    It says which rate to lower, and where to go on.
+    """
     paths = run.checkpoints.paths()
     rate = next((key for key in ("lr_max", "lr", "knots") if key in recipe.schedule.options), None)
-    again = f": onecycle train --resume {run.path} --set schedule.{rate}=..." if rate else ""  # else a stranger's
+    # A schedule from outside the package may have none of these.
+    again = f": onecycle train --resume {run.path} --set schedule.{rate}=..." if rate else ""
     way_out = f"there is no checkpoint yet, begin anew with a lower rate{again}"
     if paths:
         way_out = f"the last good checkpoint is {paths[-1]}, go on from it with a lower rate{again}"
     return TrainingFailed(f"{what} at {place}, learning rate {lr:.3g}; {way_out}")
 
 
-def stopped(run: Run, number: signal.Signals, place: str) -> Stopped:
+def stopped_error(run: Run, number: signal.Signals, place: str) -> Stopped:
     """The error for a signal: where to go on."""
     go_on = f"onecycle train --resume {run.path}"
     if run.finished:
@@ -36,7 +40,7 @@ def stopped(run: Run, number: signal.Signals, place: str) -> Stopped:
     return Stopped(f"stopped by {number.name} after {place}; saved, go on with: {go_on}", number)
 
 
-def left_alone(run: Run, what: UserError) -> UserError:
+def lost_error(run: Run, what: UserError) -> UserError:
     """The error for a process that is lost: where the training can go on."""
     go_on = f"go on with the same command and --resume {run.path}"
     paths = run.checkpoints.paths()
@@ -50,6 +54,7 @@ def write_results(
     test: ImageSet,
     logits_nk: Tensor,
     result: Mapping[str, Any],
+    *,
     device: str,
     images: int,
     compile_seconds: float,

@@ -19,13 +19,14 @@ def in_force(pairs: Sequence[tuple[int, Value]], epoch: int, before: Value) -> V
 
 
 class Epochs:
-    """The steps of each epoch of a training. Epochs and steps are counted from 0; `whole` steps go over all images.
+    """The steps of each epoch of a training; epochs and steps are counted from 0.
 
-    `costs` holds what a step of each epoch takes, in a unit of one's own; all take the same where it is left out.
+    `full_steps`: the steps of an epoch over all images. `costs`: relative time of a step in each epoch; equal if left
+    out.
     """
 
-    def __init__(self, steps: Sequence[int], whole: int, costs: Sequence[float] | None = None) -> None:
-        self._lengths, self._whole = steps, whole
+    def __init__(self, steps: Sequence[int], full_steps: int, costs: Sequence[float] | None = None) -> None:
+        self._lengths, self._full_steps = steps, full_steps
         self._starts = [0, *accumulate(steps)]
         self._costs: Sequence[float] = [1.0] * len(steps) if costs is None else costs
         self._spent: list[float] = [0.0, *accumulate(map(operator.mul, steps, self._costs))]
@@ -45,21 +46,21 @@ class Epochs:
         return self._starts[epoch]
 
     def scheduled(self, step: int) -> float:
-        """Where a schedule, which knows epochs of `whole` steps, is at that step.
+        """The schedule's position at a step, as a step among epochs of `full_steps` each.
 
-        A shorter epoch runs from the first to the last step of a whole one, so that rates meet their ends all the same;
-        one of a single step is at the last.
+        A shorter epoch is stretched over a full one, so that rates still reach their ends; one of a single step is at
+        the last.
         """
         epoch = self._epoch(step)
         within, length = step - self._starts[epoch], self._lengths[epoch]
-        if length == self._whole:
-            return epoch * self._whole + within
+        if length == self._full_steps:
+            return epoch * self._full_steps + within
         if length == 1:
-            return (epoch + 1) * self._whole - 1
-        return epoch * self._whole + within * (self._whole - 1) / (length - 1)
+            return (epoch + 1) * self._full_steps - 1
+        return epoch * self._full_steps + within * (self._full_steps - 1) / (length - 1)
 
     def share(self, steps: int) -> float:
-        """What the first so many steps take, as a share of what the whole training does."""
+        """The share of the training's time that the first `steps` steps take."""
         epoch = self._epoch(steps)
         return (self._spent[epoch] + (steps - self._starts[epoch]) * self._costs[epoch]) / self._spent[-1]
 
@@ -67,10 +68,10 @@ class Epochs:
         return min(bisect_right(self._starts, step), len(self._lengths)) - 1
 
 
-def positions(steps: Sequence[Mapping[str, float]], whole: int) -> list[float]:
+def positions(steps: Sequence[Mapping[str, float]], completed: int) -> list[float]:
     """How many epochs had passed after each step, from rows of `step` and `epoch` that begin with the first step.
 
-    `whole` epochs have ended. One that has not is taken to be as long as the one before it, where that is longer.
+    `completed` epochs have ended. One that has not is taken to be as long as the one before it, if that is longer.
     """
     lengths = Counter(row["epoch"] for row in steps)
     within: Counter[float] = Counter()
@@ -78,6 +79,6 @@ def positions(steps: Sequence[Mapping[str, float]], whole: int) -> list[float]:
     for row in steps:
         epoch = row["epoch"]
         within[epoch] += 1
-        length = lengths[epoch] if epoch <= whole else max(lengths[epoch], lengths[epoch - 1])
+        length = lengths[epoch] if epoch <= completed else max(lengths[epoch], lengths[epoch - 1])
         passed.append(epoch - 1 + within[epoch] / length)
     return passed

@@ -32,7 +32,7 @@ class Evaluator:
         """Loss and accuracy on each set for a row of metrics.csv; None where no evaluation is due."""
         self._test = self._predict(net, self._sets.test, "test set") if due else None
         val = self._predict(net, self._sets.val, "held-out part") if due and self._sets.val else None
-        return self._world.of_first(lambda: self._columns(val))
+        return self._world.run_on_first(lambda: self._columns(val))
 
     def _columns(self, val: tuple[Tensor, float] | None) -> dict[str, float | None]:
         found: dict[str, float | None] = {}
@@ -66,7 +66,7 @@ class Evaluator:
             _check_finite(augmented, "test set")
             # With the plain pass, as without its logits nothing is known to be unsure.
             seconds = plain_seconds + time.perf_counter() - begin
-        return logits_nk, self._world.of_first(lambda: self._result(logits_nk, augmented, seconds))
+        return logits_nk, self._world.run_on_first(lambda: self._result(logits_nk, augmented, seconds))
 
     def _result(self, logits_nk: Tensor, augmented: Tensor, seconds: float) -> dict[str, Any]:
         labels = torch.from_numpy(self._sets.test.labels)
@@ -81,7 +81,7 @@ class Evaluator:
 
     def _predict(self, net: nn.Module, images: ImageSet, name: str) -> tuple[Tensor, float]:
         begin = time.perf_counter()
-        self._world.copy_from_first(net.buffers())  # norms have seen other images on each rank
+        self._world.broadcast_tensors(net.buffers())  # norms have seen other images on each rank
         with fast(self._recipe.precision, self._world.device):
             logits_nk = predict_logits(net, self._batches(images), on_batch=self._on_batch, world=self._world)
         _check_finite(logits_nk, name)

@@ -16,8 +16,8 @@ from .recipes import Recipe
 class Folds:
     """The images of a cross-validation, and the fold of each.
 
-    `images` are all that there are to train on, a held-out part that they brought at their end. `index` [n] are the
-    places of those that are used, ascending, `fold` [n] is the fold that each is held out in, from 0.
+    `images`: all training images, followed by a validation part if the set has one. `index` [n]: the positions of those
+    used, ascending. `fold` [n]: the fold, from 0, that holds each out.
     """
 
     images: ImageSet
@@ -31,9 +31,9 @@ class Folds:
 
 
 def folds_of(recipe: Recipe, train: ImageSet, val: ImageSet | None) -> Folds:
-    """The stratified folds that a recipe with data.fold means, of a limited training set where it limits it.
+    """Assign the training images, after data.train_limit, to the stratified folds that data.fold asks for.
 
-    A part `val` that the images brought joins those to train on. Raises UserError where a class has fewer images than
+    A validation part `val` of the set joins them. Raises UserError where a class has fewer images than
     there are folds.
     """
     part = recipe.data

@@ -13,7 +13,7 @@ from .errors import Stopped
 
 
 class Terminated(BaseException):
-    """SIGTERM where no loop waits for a whole state."""
+    """Raised by SIGTERM outside a training loop, as KeyboardInterrupt is by SIGINT."""
 
 
 class Stop:
@@ -30,9 +30,10 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_on_signals(*, aloud: bool = True) -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask the loop to save and leave; a second one of the same kind acts as without us.
+    """The first SIGINT or SIGTERM asks the loop to save and leave; a second one of the same kind has its usual effect.
 
-    So does one that the loop no longer answered. Not `aloud`: where another process says what is being done.
+    One that comes after the loop's last check is raised again at the end. `aloud`: print what is happening; of several
+    processes one does.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

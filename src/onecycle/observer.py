@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from .recipes import Recipe
 from .run import Run
 
-Said = Callable[[int, int, str], None]  # told (steps so far, steps in all, what to say of them, such as "loss 1.23")
+# Called with the steps so far, the steps in all, and what to say of them, such as "loss 1.23".
+ProgressCallback = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Observer:
     def on_end(self) -> None:
         """The training has ended, well or not."""
 
-    def progress_of(self, title: str) -> AbstractContextManager[Said]:
+    def progress_of(self, title: str) -> AbstractContextManager[ProgressCallback]:
         """Something slow that is not the training: loading, a range test, drawing. Within, the function is told."""
         return nullcontext(_unheard)
 
@@ -87,7 +88,7 @@ class Observers(Observer):
             one.on_end()
 
     @contextmanager
-    def progress_of(self, title: str) -> Iterator[Said]:
+    def progress_of(self, title: str) -> Iterator[ProgressCallback]:
         """Tell each."""
         with ExitStack() as stack:
             told = [stack.enter_context(one.progress_of(title)) for one in self._observers]

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from .fine_tuning import earlier_statistics
 from .folds import folds_of, limited
 from .hardware import AUTOCAST_DTYPES, resolve_precision, seed_generators, to_channels_last
 from .observer import Observer
-from .recipes import OWN, Component, Recipe, checked, place_of, recipe
+from .recipes import OWN, Component, Recipe, checked, images_path, recipe
 from .run import Run
 from .schedule import Schedule, rates_to_find
+
+Net = TypeVar("Net", bound=nn.Module | None)
 
 INITIAL_IMAGES = 2000  # enough for the moments of patches; there are about a thousand in an image
 TEST_SHARE = 5  # of a set that comes in one piece, one image in so many is for testing
@@ -55,6 +57,14 @@ def with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module |
     return checked(wanted, wanted.name), net, dataset
 
 
+def copied(net: Net, purpose: str) -> Net:
+    """A copy of a net, or None of None. Raises UserError, with a purpose such as "for the sweep", if it has no copy."""
+    try:
+        return copy.deepcopy(net)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"the net {type(net).__name__} cannot be copied {purpose} ({error})") from None
+
+
 def load_data(
     wanted: Recipe, data_dir: str | Path | None = None, *, observer: Observer | None = None
 ) -> Dataset | Sets:
@@ -66,7 +76,7 @@ def load_data(
     part = wanted.data
     if part.name.startswith(OWN):
         raise UserError(f"data {part.name!r} was handed in from Python; hand it in again with data=")
-    if place_of(part.name) is not None:
+    if images_path(part.name) is not None:
         found = load_own(wanted, data_dir, observer=observer)
         train, test = as_dataset(found.train if found.test is None else (found.train, found.test), part.split_seed)
         without = np.setdiff1d(found.train.labels, train.labels)

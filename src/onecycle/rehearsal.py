@@ -37,7 +37,7 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets, device: torch.device) -
         check_logits(net, found, len(sets.train.classes))
     size = recipe.data.batch_size
     for epoch in sorted({0, *(epoch for pairs in (recipe.augment.resize, recipe.data.hardest) for epoch, _ in pairs)}):
-        if size == 1 or (loader.chosen(epoch) % size == 1 and not recipe.data.drop_last):
+        if size == 1 or (loader.images_in(epoch) % size == 1 and not recipe.data.drop_last):
             side = in_force(recipe.augment.resize, epoch, sets.train.image_size)
             what = f"cannot train on a batch of one image of {side} pixels a side, as data.batch_size {size} gives"
             try_side(net, side, what, recipe.precision, device, train=True)

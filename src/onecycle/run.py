@@ -159,7 +159,10 @@ class Run(RunFiles):
 
     @property
     def saved(self) -> bool:
-        """Whether the training has saved its state, be it gone by now: it does so at the end of an epoch at least."""
+        """Whether a checkpoint was ever written, even if it is gone.
+
+        An epoch's row is written before its checkpoint, so two rows are proof of one.
+        """
         return bool(self.checkpoints.paths()) or len(self.metrics()) > 1
 
     @property

@@ -30,13 +30,15 @@ class TrainingState:
         device: torch.device,
     ) -> None:
         self.net, self.optimizer, self.ema, self.plateau, self.scaler = net, optimizer, ema, plateau, scaler
-        self.step = self.epoch = 0  # optimiser steps done; epochs whose row is written
+        self.step = 0  # optimiser steps done
+        self.epoch = 0  # epochs whose row is written
         self.train_seconds = self.wall_seconds = 0.0
         self.epoch_seconds = 0.0  # of training in the epoch under way
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss x images, right ones, images
+        # Of the epoch under way: loss x images, images classified rightly, images.
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
         self.sample_losses: Tensor | None = None  # the last of each training image; infinite before there is one
         self.chosen: Tensor | None = None  # whether each training image is among those of the epoch under way
-        self._unmerged: list[Tensor] = []  # images whose losses other processes may have, or this one for them
+        self._unmerged: list[Tensor] = []  # samples whose loss was computed by one rank only since the last merge
         self.best: dict[str, float] | None = None  # on the held-out part
         # Attention masks, which hold infinities on purpose.
         self._masks = {name for name, buffer in net.named_buffers() if not _finite([buffer])}
@@ -69,7 +71,7 @@ class TrainingState:
         self.sample_losses = torch.full((count,), torch.inf, device=self.sums.device)
         self.chosen = torch.ones(count, dtype=torch.bool, device=self.sums.device)
 
-    def note(self, samples: Tensor, own: slice, losses: Tensor) -> None:
+    def note_losses(self, samples: Tensor, own: slice, losses: Tensor) -> None:
         """Note the losses of this process's `own` of the samples of a batch, where they are watched."""
         if self.sample_losses is None:
             return
@@ -78,15 +80,15 @@ class TrainingState:
             self._unmerged.append(samples)
         self.sample_losses.index_copy_(0, samples[own], losses)
 
-    def merge(self, total: Callable[[Tensor], Tensor]) -> None:
-        """Take over the losses that other processes have noted; `total` sums over all of them."""
+    def merge_losses(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
+        """Take over the losses that other processes have noted; `all_reduce_sum` sums over all of them."""
         if self.sample_losses is not None and self._unmerged:
             samples = torch.cat(self._unmerged)
-            self.sample_losses.index_copy_(0, samples, total(self.sample_losses.index_select(0, samples)))
+            self.sample_losses.index_copy_(0, samples, all_reduce_sum(self.sample_losses.index_select(0, samples)))
             self._unmerged.clear()
 
-    def choose(self, count: int) -> None:
-        """For the next epoch, choose so many images of the largest losses, what was not seen yet first."""
+    def choose_hardest(self, count: int) -> None:
+        """Choose the `count` images of the largest losses for the next epoch, those not seen yet first."""
         if self.sample_losses is not None and self.chosen is not None:
             hardest = self.sample_losses.argsort(descending=True, stable=True)[:count]
             self.chosen.zero_().index_fill_(0, hardest, True)
@@ -163,7 +165,10 @@ class TrainingState:
             self.scaler.load_state_dict(saved["scaler"])
 
     def _of_this_optimizer(self, saved: dict[str, Any]) -> dict[str, Any]:
-        """An optimiser's saved state with this one's switches, such as `fused`; its numbers are numbers."""
+        """The saved state of the optimiser, with this machine's on/off switches such as `fused`.
+
+        Raises ValueError where a hyperparameter or a moment has the wrong type.
+        """
         groups = []
         for own, group in zip(self.optimizer.param_groups, saved["param_groups"], strict=True):
             for key, value in own.items():

@@ -62,7 +62,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
     if found.deviation == 0:
         return PairedDifference(found.n, found.mean, 0.0, None, None, None, wilcoxon_signed_rank(differences))
     t = abs(found.mean) / (found.deviation / math.sqrt(found.n))
-    t_p = 2 * (1 - _t_probability(t, found.n - 1))
+    t_p = 2 * (1 - _t_cdf(t, found.n - 1))
     return PairedDifference(
         found.n, found.mean, found.deviation, found.low, found.high, t_p, wilcoxon_signed_rank(differences)
     )
@@ -107,8 +107,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def needed(difference: float, deviation: float, *, paired: bool, power: float = 0.8) -> int:
-    """How many pairs, or values in each of two groups, Student's test needs to see a difference at two-sided 5%.
+def sample_size(difference: float, deviation: float, *, paired: bool, power: float = 0.8) -> int:
+    """How many pairs, or values in each of two groups, Student's t-test needs to detect a difference at two-sided 5%.
 
     `deviation` is that of the differences of pairs, or that within a group. The least number at which the power,
     from the noncentral t distribution, is at least what is asked for: Julious, 2004,
@@ -180,16 +180,16 @@ def _quantile(confidence: float) -> float:
 def _t_quantile(probability: float, freedom: int) -> float:
     """The quantile of Student's t at a probability from 0.5 on, by bisection."""
     low, high = 0.0, 1.0
-    while _t_probability(high, freedom) < probability:
+    while _t_cdf(high, freedom) < probability:
         low, high = high, 2 * high
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _t_probability(middle, freedom) < probability else (low, middle)
+        low, high = (middle, high) if _t_cdf(middle, freedom) < probability else (low, middle)
     return high
 
 
-def _t_probability(t: float, freedom: int) -> float:
-    """That Student's t of so many degrees of freedom is below `t`, from 0 on: the finite sums of its integral.
+def _t_cdf(t: float, freedom: int) -> float:
+    """P(T < t) of Student's t, for t >= 0: the finite sums of its integral.
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
     """
@@ -225,9 +225,10 @@ def _ways(ranks: Sequence[int]) -> list[int]:
 
 
 def _power(n: int, effect: float, *, paired: bool) -> float:
-    """That Student's two-sided 5% test sees an effect, in standard deviations, with n pairs or n values a group.
+    """The probability that Student's two-sided 5% t-test detects an effect with n pairs, or n values a group.
 
-    The probability of the noncentral t beyond the test's bounds, integrated over the deviation that may be measured.
+    `effect` is in standard deviations. That of the noncentral t beyond the test's bounds, integrated over the deviation
+    that may be measured.
     """
     freedom, shift = (n - 1, effect * math.sqrt(n)) if paired else (2 * n - 2, effect * math.sqrt(n / 2))
     bound = _t_quantile(0.975, freedom) / math.sqrt(freedom)
@@ -239,12 +240,12 @@ def _power(n: int, effect: float, *, paired: bool) -> float:
         chi = low + place * width
         simpson = 1 if place in (0, steps) else 4 if place % 2 else 2
         seen = beyond(shift - bound * chi) + beyond(-shift - bound * chi)
-        total += simpson * _chi_density(chi, freedom) * seen
+        total += simpson * _chi_pdf(chi, freedom) * seen
     return total * width / 3
 
 
-def _chi_density(chi: float, freedom: int) -> float:
-    """The density of the root of a chi-square of so many degrees of freedom."""
+def _chi_pdf(chi: float, freedom: int) -> float:
+    """The density of the chi distribution."""
     if chi == 0:
         return math.sqrt(2 / math.pi) if freedom == 1 else 0.0
     logarithm = (freedom - 1) * math.log(chi) - chi**2 / 2 - (freedom / 2 - 1) * math.log(2) - math.lgamma(freedom / 2)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from . import optim
 from .compiling import CompiledNet
 from .data import Batch
-from .distributed import World, lost
-from .endings import failure, left_alone, stopped, write_results
+from .distributed import World, process_lost_error
+from .endings import failed_error, lost_error, stopped_error, write_results
 from .epochs import Epochs
 from .errors import Stopped, TrainingFailed, UserError
 from .evaluator import Evaluator
@@ -69,15 +69,15 @@ def train(
             if resumed_on is not None:
                 training.restore(resumed_on)
             training.go()
-        except Stopped as stopped:
-            raise training.stopped(stopped) from None
+        except Stopped as error:
+            raise training.stopped_error(error) from None
         except FloatingPointError as error:
-            raise training.failed(str(error)) from None
+            raise training.failed_error(str(error)) from None
         except (UserError, TrainingFailed):
             raise
         except BaseException as error:
             if world.is_loss(error):
-                raise training.lost(error) from None
+                raise training.lost_error(error) from None
             training.rescue()
             raise
         finally:
@@ -108,40 +108,41 @@ class _Training:
         self.schedule = build_schedule(recipe, len(self.batches))
         net = world.with_shared_norms(net) if recipe.distributed.sync_batchnorm else net
         self.state = TrainingState.new(recipe, net, self.schedule, self.device)
-        self.trained_net = world.parallel(self.state.net)
-        self.compiled = None if recipe.compile == "none" else CompiledNet(self.trained_net, recipe.compile)
+        self.parallel_net = world.parallel(self.state.net)
+        self.compiled = None if recipe.compile == "none" else CompiledNet(self.parallel_net, recipe.compile)
         self.compile_seconds = 0.0
         self.evaluator = Evaluator(recipe, sets, world, self.requests.look)
         if recipe.data.hardest:
             self.state.watch_samples(self.batches.samples)
         self.pending: list[tuple[dict[str, float], Tensor]] = []  # rows of steps.csv whose loss is still on the device
-        self.whole = self.ended = False  # whether the state is one that a training can go on from; all is written
+        self.resumable = False  # whether the state, as it is now, is one that a training can go on from
+        self.ended = False  # whether all results are written
         self.pace = Pace(self.epochs)
         self.ticked = self.flushed_at = self.saved_at = time.perf_counter()
 
     def restore(self, resumed_on: Mapping[str, Any]) -> None:
         """Go on from the newest checkpoint, or from the start where the training ended before the first."""
-        saved = self.world.of_first(lambda: newest(self.run, self.observer))
+        saved = self.world.run_on_first(lambda: newest(self.run, self.observer))
         if saved:
             restore(self.run, self.state, self.epochs, saved)
         if self.world.first:
             take_up(self.run, self.recipe, self.state, saved.get("tables", ""), resumed_on, self.observer)
         else:
-            self.state.sums.zero_()  # rank 0 has them
+            self.state.sums.zero_()  # rank 0 restored them: a sum over the ranks must count them once
         self.pace.take_up(self.state.wall_seconds)
         if self.state.step == self.epochs.start(self.state.epoch):
             self.write_best(self.state.epoch)
 
     def go(self) -> None:
         """The epochs that are left, then the results."""
-        self.whole = True
-        self.observer.on_start(self.recipe, self.run, self.world.name, self.state.step)
+        self.resumable = True
+        self.observer.on_start(self.recipe, self.run, self.world.device_name, self.state.step)
         if self.state.step == 0 and self.recipe.init is not None:
             self.save()  # so that going on does not need the earlier run any more
         elif self.state.step == 0:
             self.ticked = time.perf_counter()
             initialize(self.state.net, build_loader(self.recipe, self.sets.train, self.device, train=False))
-            self.world.copy_from_first(self.state.net.state_dict().values())
+            self.world.broadcast_tensors(self.state.net.state_dict().values())
             self.tick()
         self.compile()
         self.pace.begin(self.state.step)
@@ -168,7 +169,7 @@ class _Training:
 
     def train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are left."""
-        self.trained_net.train()
+        self.parallel_net.train()
         self.ticked = time.perf_counter()
         start = self.state.step - self.epochs.start(epoch)
         for batch in self.batches.epoch(epoch, start, self.state.chosen):
@@ -190,15 +191,16 @@ class _Training:
     def train_step(self, epoch: int, batch: Batch) -> None:
         """One optimiser step. Nothing here waits for the device."""
         state = self.state
-        self.whole = False
+        self.resumable = False
         lr = self.rate(state.step)
         optim.set_lr(state.optimizer, lr)
         momentum = momentum_at(self.schedule, self.epochs.scheduled(state.step))
         if momentum is not None:
             optim.set_momentum(state.optimizer, momentum)
         seed_generators(step_seed(self.recipe.seed, state.step, self.world.rank))  # for what the net draws itself
-        with (autocast if self.compiled else fast)(self.recipe.precision, self.device):
-            logits_nk = (self.compiled or self.trained_net)(batch.images_nchw)
+        context = autocast if self.compiled else fast  # a compiled net keeps PyTorch's convolutions
+        with context(self.recipe.precision, self.device):
+            logits_nk = (self.compiled or self.parallel_net)(batch.images_nchw)
         own = self.world.part(len(batch.labels))
         labels = batch.labels[own]
         logits_nk = self.world.trimmed(logits_nk.float(), len(labels))
@@ -212,18 +214,21 @@ class _Training:
             state.ema.update_parameters(state.net)
         state.count(loss.detach(), logits_nk.detach(), labels, len(batch.labels))
         state.step += 1
-        self.whole = True
+        self.resumable = True
         self.tick()
         elapsed = round(state.train_seconds + state.epoch_seconds, 3)
         self.pending.append(({"step": state.step, "epoch": epoch + 1, "lr": lr, "elapsed_s": elapsed}, loss.detach()))
 
     def loss(self, logits_nk: Tensor, labels: Tensor, batch: Batch, own: slice) -> Tensor:
-        """What one's own images give to the batch's mean loss; each one's is noted for the hardest to be chosen."""
+        """This process's part of the batch's mean loss.
+
+        Notes each image's own loss where the hardest are to be chosen.
+        """
         weights, smoothing = self.class_weights, self.recipe.loss.label_smoothing
         if self.state.sample_losses is None and self.world.size == 1:
             return F.cross_entropy(logits_nk, labels, weights, label_smoothing=smoothing)
         losses = F.cross_entropy(logits_nk, labels, weights, label_smoothing=smoothing, reduction="none")
-        self.state.note(batch.samples, own, losses.detach())
+        self.state.note_losses(batch.samples, own, losses.detach())
         return losses.sum() / (len(batch.labels) if weights is None else weights[batch.labels].sum())
 
     def rate(self, step: int) -> float:
@@ -241,7 +246,7 @@ class _Training:
         self.flushed_at = time.perf_counter()
         if not self.pending:
             return
-        losses = self.world.total(torch.stack([loss for _, loss in self.pending])).tolist()
+        losses = self.world.all_reduce_sum(torch.stack([loss for _, loss in self.pending])).tolist()
         rows = [{**row, "loss": loss} for (row, _), loss in zip(self.pending, losses, strict=True)]
         self.pending.clear()
         good = [row for row in rows if math.isfinite(row["loss"])]
@@ -249,14 +254,14 @@ class _Training:
             self.run.append_steps(good)
         if len(good) < len(rows):
             bad = next(row for row in rows if not math.isfinite(row["loss"]))
-            raise self.failed(f"the loss is {bad['loss']}", int(bad["step"]))
-        sums = self.world.total(self.state.sums).tolist()
+            raise self.failed_error(f"the loss is {bad['loss']}", int(bad["step"]))
+        sums = self.world.all_reduce_sum(self.state.sums).tolist()
         self.observer.on_progress(self.pace.progress(rows[-1], sums, self.state.epoch_seconds))
 
     def evaluate_epoch(self, epoch: int) -> dict[str, float | None]:
         """The epoch's row of metrics.csv, evaluated where that is due."""
         state = self.state
-        loss_sum, right, count = self.world.total(state.sums).tolist()
+        loss_sum, right, count = self.world.all_reduce_sum(state.sums).tolist()
         every, last = self.recipe.evaluate_every, epoch + 1 == self.recipe.epochs
         due = last or (every > 0 and (epoch + 1) % every == 0)
         row: dict[str, float | None] = {
@@ -272,7 +277,7 @@ class _Training:
 
     def end_epoch(self, epoch: int, row: Mapping[str, float | None]) -> None:
         """Move the state to the next epoch."""
-        self.whole = False
+        self.resumable = False
         if isinstance(self.schedule, Plateau):
             loss = row[self.schedule.monitor]
             assert loss is not None, "checked with the recipe: val_loss is measured every epoch"
@@ -281,9 +286,9 @@ class _Training:
         if value is not None and (best is None or value > best["val_accuracy"]):  # never on the test set
             self.state.best = {"epoch": epoch + 1, "val_accuracy": value}
         self.state.begin_epoch(epoch + 1)
-        self.state.merge(self.world.total)
-        self.state.choose(self.batches.chosen(epoch + 1))
-        self.whole = True
+        self.state.merge_losses(self.world.all_reduce_sum)
+        self.state.choose_hardest(self.batches.images_in(epoch + 1))
+        self.resumable = True
 
     def write_best(self, epochs: int) -> None:
         """Write the weights after so many epochs where they are the best; the checkpoint that says so is on disk.
@@ -297,8 +302,8 @@ class _Training:
         """Write a checkpoint. Raises TrainingFailed rather than save weights that are no numbers."""
         self.flush()
         self.check_finite()
-        self.state.merge(self.world.total)
-        sums = self.world.total(self.state.sums)
+        self.state.merge_losses(self.world.all_reduce_sum)
+        sums = self.world.all_reduce_sum(self.state.sums)
         self.state.wall_seconds = self.pace.seconds
         if self.world.first:
             self.run.sync_rows()
@@ -310,37 +315,48 @@ class _Training:
         """Raise TrainingFailed where the state holds what is no number."""
         broken = self.state.not_finite()
         if broken:
-            raise self.failed(f"{broken} no longer finite")
+            raise self.failed_error(f"{broken} no longer finite")
 
     def finish(self) -> None:
         """Weights, predictions and the result."""
         logits_nk, result = self.evaluator.test(self.state.evaluated_net)
         if self.world.first:
             images = sum(map(self.batches.seen, range(self.recipe.epochs)))
-            measured = result, self.world.name, images, self.compile_seconds, self.pace.seconds
-            write_results(self.run, self.recipe, self.state, self.sets.test, logits_nk, *measured)
-        self.world.wait()
+            write_results(
+                self.run,
+                self.recipe,
+                self.state,
+                self.sets.test,
+                logits_nk,
+                result,
+                device=self.world.device_name,
+                images=images,
+                compile_seconds=self.compile_seconds,
+                wall_seconds=self.pace.seconds,
+            )
+        self.world.barrier()
         self.ended = True
 
-    def failed(self, what: str, step: int | None = None) -> TrainingFailed:
+    def failed_error(self, what: str, step: int | None = None) -> TrainingFailed:
         """The error for what was found at a step, the last one that was taken unless another is named."""
         step = self.state.step if step is None else step
         place = f"step {step} of {self.epochs.steps}"
-        return failure(self.run, self.recipe, what, place, self.rate(max(step - 1, 0)))
+        return failed_error(self.run, self.recipe, what, place, self.rate(max(step - 1, 0)))
 
-    def stopped(self, by: Stopped) -> Stopped:
+    def stopped_error(self, signal_error: Stopped) -> Stopped:
         """Save, and the error that says where to go on."""
         if not self.ended:
             self.save()
-        self.world.wait()  # the first process to leave has all others ended
-        return stopped(self.run, by.signal_number, f"step {self.state.step} of {self.epochs.steps}")
+        self.world.barrier()  # the first process to leave has all others ended
+        return stopped_error(self.run, signal_error.signal_number, f"step {self.state.step} of {self.epochs.steps}")
 
-    def lost(self, error: BaseException) -> UserError:
+    def lost_error(self, error: BaseException) -> UserError:
         """The error for another process that is gone, or does not answer."""
-        return left_alone(self.run, lost(self.world, f"after step {self.state.step} of {self.epochs.steps}", error))
+        when = f"after step {self.state.step} of {self.epochs.steps}"
+        return lost_error(self.run, process_lost_error(self.world, when, error))
 
     def rescue(self) -> None:
         """Save what can be gone on from, where something else than a signal ends the training."""
-        if self.whole and self.world.size == 1:  # several processes could only save together
+        if self.resumable and self.world.size == 1:  # several processes could only save together
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 self.save()

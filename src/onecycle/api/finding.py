@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from .. import lr_range
-from .. import run as folder
 from ..data import Dataset, ImageSet
 from ..fine_tuning import earlier_weights
 from ..hardware import resolve_device
@@ -19,9 +18,10 @@ from ..preparation import build_net, load_data, resolve, split, with_own
 from ..progress import default_observer
 from ..recipes import Recipe, checked, recipe
 from ..rehearsal import rehearse
+from ..run import Run as RunFolder
 from .found_rates import draw, kept_if_refused, left_over, rates_taken
 from .runs import Run
-from .training import facts, sweep, with_init
+from .training import starting_environment, sweep, with_init
 
 
 def find_lr(
@@ -30,7 +30,7 @@ def find_lr(
     model: nn.Module | str | Mapping[str, Any] | None = None,
     data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
-    init: str | Path | folder.Run | None = None,
+    init: str | Path | RunFolder | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     sweeps: int = lr_range.SWEEPS,
@@ -52,16 +52,16 @@ def find_lr(
     shows nothing, and where the recipe's other rates contradict what was found, which is then kept all the same.
     """
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
-    chosen, watcher = resolve_device(device), observer or default_observer()
+    torch_device, watcher = resolve_device(device), observer or default_observer()
     sets = split(wanted, dataset or load_data(wanted, data_dir, observer=watcher))
-    resolved = resolve(wanted, sets, chosen)
-    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets, chosen)
+    resolved = resolve(wanted, sets, torch_device)
+    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets, torch_device)
     if out is not None:
         Run.check_unused(out)
     found = sweep(
         resolved,
         sets,
-        chosen,
+        torch_device,
         net,
         watcher,
         sweeps=sweeps,
@@ -77,7 +77,7 @@ def find_lr(
     if rest is not None:
         watcher.on_message(rest)
     if out is not None:
-        described = facts(sets, chosen, data_dir)
+        described = starting_environment(sets, torch_device, data_dir)
         if resolved.init is not None:
             described["init"] = earlier_weights(resolved)
         with kept_if_refused(found, Path(out), described):

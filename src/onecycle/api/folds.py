@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ..preparation import (
     build_loader,
     build_net,
     check_images,
+    copied,
     load_data,
     resolve,
     split,
@@ -106,15 +106,15 @@ def cross_validate(
         raise UserError(f"{folds!r} folds: two or more are needed, such as 5")
     base = recipe(name, **{**with_init(changes, init), "data.fold": [1, folds]})
     wanted, net, dataset = with_own(base, model, data)
-    chosen, watcher = resolve_device(device), observer or default_observer()
+    torch_device, watcher = resolve_device(device), observer or default_observer()
     path = Path(out) if out is not None else Run.new_path(f"{wanted.name}_s{wanted.seed}_folds{folds}")
     Run.check_unused(path)
-    everything = _Folds(wanted, net, dataset or load_data(wanted, data_dir, observer=watcher), data_dir, chosen)
+    everything = _Folds(wanted, net, dataset or load_data(wanted, data_dir, observer=watcher), data_dir, torch_device)
     for number in range(1, folds + 1):
         everything.rehearse(number)
     for line in advice(wanted, everything.sets(1)):
         watcher.on_message(line)
-    described = environment(chosen) | everything.fingerprints
+    described = environment(torch_device) | everything.fingerprints
     if data_dir is not None:
         described["data_dir"] = str(Path(data_dir).absolute())
     cross_validation.begin(path, wanted, described)
@@ -191,10 +191,7 @@ class _Folds:
 
     def net(self) -> nn.Module | None:
         """A copy of the net that was handed in."""
-        try:
-            return copy.deepcopy(self._net)
-        except (RuntimeError, TypeError) as error:
-            raise UserError(f"the net {type(self._net).__name__} cannot be copied for each fold ({error})") from None
+        return copied(self._net, "for each fold")
 
     def rehearse(self, number: int) -> None:
         """Raise UserError where a fold could not be trained."""
@@ -232,7 +229,7 @@ def _train_fold(
             data_dir=everything.data_dir,
             out=place,
             device=everything.device,
-            watcher=watcher,
+            observer=watcher,
             report=report,
         )
     elif not Run.open(place).complete:

@@ -17,7 +17,7 @@ from ..evaluation import Evaluation
 from ..hardware import fast, resolve_device
 from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
 from ..progress import default_observer
-from ..recipes import holds_image_files, place_of, recipe
+from ..recipes import holds_image_files, images_path, recipe
 from ..run import Run, check_no_run_file
 from .explanation import Explanation
 from .image_files import ImageFiles, image_files
@@ -42,13 +42,13 @@ def evaluate(
     have no test part. `model` is the net, where the training was handed one.
     Raises UserError where something is missing or does not fit.
     """
-    opened, chosen = _opened(run), resolve_device(device)
+    opened, torch_device = _opened(run), resolve_device(device)
     if data is None:
         return evaluation.evaluate_run(opened)
     images = _other_images(opened, data, data_dir)
-    net = trained_net(opened, model=model, device=chosen)
-    loader = build_loader(opened.recipe, images, chosen, train=False)
-    with default_observer().progress_of("evaluation") as say, fast(opened.recipe.precision, chosen):
+    net = trained_net(opened, model=model, device=torch_device)
+    loader = build_loader(opened.recipe, images, torch_device, train=False)
+    with default_observer().progress_of("evaluation") as say, fast(opened.recipe.precision, torch_device):
         logits_nk = evaluation.predict_logits(net, loader, on_batch=_counted(say, len(loader)))
     return evaluation.evaluate(logits_nk.numpy(), images.labels, opened.classes)
 
@@ -81,18 +81,18 @@ def explain(
     found = evaluation.mistakes(stored["logits"], stored["labels"])
     chosen = explanation.select(found, opened.classes, true=true, predicted=predicted)
     shown = explanation.first(chosen, count)
-    on = resolve_device(device)
+    torch_device = resolve_device(device)
     sets, why_no_images = _images_if_there(opened, data, data_dir)
     activations, gradients, files = None, None, None
     if sets is not None:
         files = _test_files(opened, data_dir)
-        net = trained_net(opened, model=model, device=on)
+        net = trained_net(opened, model=model, device=torch_device)
         mean, std = opened.recipe.data.statistics
         activations = explanation.explain(
-            net, sets.test, shown, mean=mean, std=std, device=on, layer=layer, method=method
+            net, sets.test, shown, mean=mean, std=std, device=torch_device, layer=layer, method=method
         )
         if saliency:
-            gradients = explanation.saliency(net, sets.test, shown, mean=mean, std=std, device=on)
+            gradients = explanation.saliency(net, sets.test, shown, mean=mean, std=std, device=torch_device)
     return Explanation(
         run=opened,
         tested=len(stored["labels"]),
@@ -124,10 +124,10 @@ def report(
     """
     to = _page(out)
     opened = _opened(run)
-    chosen = resolve_device(device)
+    torch_device = resolve_device(device)
     sets, why_no_images = _images_if_there(opened, data, data_dir)
-    net, why_no_net = _net_if_there(opened, model, chosen)
-    return write_report(opened, sets, net, chosen, to, why_no_images=why_no_images, why_no_net=why_no_net)
+    net, why_no_net = _net_if_there(opened, model, torch_device)
+    return write_report(opened, sets, net, torch_device, to, why_no_images=why_no_images, why_no_net=why_no_net)
 
 
 def watch(
@@ -219,7 +219,7 @@ def _named_images(run: Run, name: str, data_dir: str | Path | None) -> ImageSet:
     """The test images of a data set; of one's own that have no test part, all."""
     of_arrays = {} if holds_image_files(name) else {"fit": "crop", "damaged": "refuse"}
     wanted = recipe(run.recipe, data={"name": name, **of_arrays})
-    if place_of(name) is None:
+    if images_path(name) is None:
         return load_data(wanted, data_dir).test
     found = load_own(wanted, data_dir, observer=default_observer())
     return found.test or found.train

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import run as folder
+from ..run import Run as RunFolder
 from . import exporting, inspection, prediction
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .explanation import Explanation
 
 
-class Run(folder.Run):
+class Run(RunFolder):
     """One training on disk: `onecycle.train` makes it, `onecycle.load` takes one that is there.
 
     The options of the verbs are those of the functions of the same names.

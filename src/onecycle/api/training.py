@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from .. import lr_range, training
-from .. import run as folder
 from ..advice import advice
 from ..agreement import check_agreement, check_shares
 from ..data import Dataset, ImageSet
@@ -36,6 +35,7 @@ from ..preparation import (
 from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, flatten, recipe
 from ..rehearsal import rehearse
+from ..run import Run as RunFolder
 from ..schedule import rates_to_find
 from ..torchrun import may_restart, restarts
 from .found_rates import draw, kept_if_refused
@@ -53,7 +53,7 @@ def train(
     model: nn.Module | str | Mapping[str, Any] | None = None,
     data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
-    init: str | Path | folder.Run | None = None,
+    init: str | Path | RunFolder | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     report: bool = True,
@@ -74,72 +74,83 @@ def train(
     wanted, net, dataset = with_own(recipe(name, **with_init(changes, init)), model, data)
     with joined(device) as world:
         watcher = _watcher(world, observer)
-        if world.of_first(lambda: begun_before(out)):
+        if world.run_on_first(lambda: begun_before(out)):
             assert out is not None
             return _resume(world, out, wanted, {}, net, dataset, data_dir, report, watcher)
-        sets = world.in_turn(lambda: split(wanted, dataset or load_data(wanted, data_dir, observer=watcher)))
+        sets = world.local_first(lambda: split(wanted, dataset or load_data(wanted, data_dir, observer=watcher)))
         for line in advice(wanted, sets):
             watcher.on_message(line)
-        where: dict[str, Any] = {"data_dir": data_dir, "out": out, "device": world.device, "watcher": watcher}
-        return begin(wanted, net, sets, **where, report=report, world=world)
+        return begin(
+            wanted,
+            net,
+            sets,
+            data_dir=data_dir,
+            out=out,
+            device=world.device,
+            observer=watcher,
+            report=report,
+            world=world,
+        )
 
 
 def begin(
     wanted: Recipe,
-    net: nn.Module | None,
+    handed_in: nn.Module | None,
     sets: Sets,
     *,
     data_dir: str | Path | None,
     out: str | Path | None,
     device: torch.device,
-    watcher: Observer,
+    observer: Observer,
     report: bool = True,
     world: World | None = None,
 ) -> Run:
-    """Train a recipe on images that are there, with the net that was handed in if one was; as `train`.
+    """Train a recipe on loaded images, with the net that was `handed_in` if one was; otherwise as `train`.
 
     Each process of a `world` calls this, and rank 0 makes the run.
     """
     world = world or World(device)
-    check_agreement(world, wanted, sets, net)
-    resolved = world.of_first(lambda: resolve(wanted, sets, device))
-    trained = net or build_net(resolved, len(sets.train.classes))
-    rehearse(resolved, trained, sets, device)
-    check_shares(world, resolved, sets, trained)
-    resolved, run = world.of_first(lambda: _made(resolved, net, trained, sets, data_dir, out, device, watcher, world))
+    check_agreement(world, wanted, sets, handed_in)
+    resolved = world.run_on_first(lambda: resolve(wanted, sets, device))
+    net = handed_in or build_net(resolved, len(sets.train.classes))
+    rehearse(resolved, net, sets, device)
+    check_shares(world, resolved, sets, net)
+    resolved, run = world.run_on_first(
+        lambda: _create_run(resolved, handed_in, net, sets, data_dir, out, device, observer, world)
+    )
     with threads(resolved.resources.cpus):
-        training.train(resolved, trained, sets, run, device=device, observer=watcher, world=world)
+        training.train(resolved, net, sets, run, device=device, observer=observer, world=world)
     if report and world.first:
-        finish(run, sets, trained, device, watcher)
+        finish(run, sets, net, device, observer)
     return run
 
 
-def _made(
+def _create_run(
     resolved: Recipe,
     handed_in: nn.Module | None,
     net: nn.Module,
     sets: Sets,
     data_dir: str | Path | None,
     out: str | Path | None,
-    chosen: torch.device,
-    watcher: Observer,
+    device: torch.device,
+    observer: Observer,
     world: World,
 ) -> tuple[Recipe, Run]:
-    """The run that a training fills, and the recipe with the rates that were found where it says so.
+    """Take over the weights of `init`, run the range test where rates are open, then create the run folder.
 
-    `net` takes over the weights of an earlier run where the recipe names one.
+    Returns the recipe with the rates that were found, and the run.
     """
     Run.check_unused(out)
     with threads(resolved.resources.cpus):
-        described = facts(sets, chosen, data_dir)
+        described = starting_environment(sets, device, data_dir)
     if resolved.init is not None:
         said, described["init"] = take_over(net, resolved, sets.train.classes)
-        watcher.on_message(said)
+        observer.on_message(said)
     found = None
     if rates_to_find(resolved.schedule.options):
-        found = sweep(resolved, sets, chosen, handed_in, watcher)
+        found = sweep(resolved, sets, device, handed_in, observer)
         for message in found.messages:
-            watcher.on_message(message)
+            observer.on_message(message)
         beside = Run.new_path("find-lr", Path(out)) if out is not None else Run.new_path(f"{resolved.name}_find-lr")
         with kept_if_refused(found, beside, described):
             resolved = with_rates(resolved, lr_min=found.lr_min, lr_max=found.lr_max)
@@ -151,8 +162,8 @@ def _made(
     return resolved, run
 
 
-def facts(sets: Sets, device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
-    """What the environment.json of a run that begins here and now has."""
+def starting_environment(sets: Sets, device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
+    """The contents of environment.json for a run that begins here and now."""
     found = environment(device) | fingerprints(sets)
     if data_dir is not None:  # so that the run can be resumed without naming it again
         found["data_dir"] = str(Path(data_dir).absolute())
@@ -196,8 +207,45 @@ def _resume(
     watcher: Observer,
 ) -> Run:
     """As `resume`; each process of the world calls it, and rank 0 alone looks into the folder."""
-    chosen = world.device
-    run, stored, finished, saved, place = world.of_first(lambda: _opened(Path(path), data_dir))
+    device = world.device
+    run, stored, finished, saved, images_dir = world.run_on_first(lambda: _opened(Path(path), data_dir))
+    wanted, net, dataset = _resumed_recipe(stored, name, changes, model, data, device)
+    changed = _check_changes(path, stored, wanted)
+    if finished:
+        if changed:
+            raise UserError(f"{path}: the training has ended, {', '.join(changed)} can no longer change")
+        if report and world.first:
+            _complete(run, model, data, data_dir, device, watcher)
+        return run
+    sets = world.local_first(lambda: split(wanted, dataset or load_data(wanted, images_dir, observer=watcher)))
+    check_agreement(world, wanted, sets, net)
+    if world.first:
+        check_images(run, sets)
+    resolved = world.run_on_first(lambda: resolve(wanted, sets, device))
+    net = net or build_net(resolved, len(sets.train.classes))
+    rehearse(resolved, net, sets, device)
+    check_shares(world, resolved, sets, net)
+    if resolved.init is not None and not saved and world.first:
+        check_same(resolved, take_over(net, resolved, sets.train.classes)[1], run.environment.get("init"))
+    with threads(resolved.resources.cpus):
+        went_on = environment(device) | {"changed": {key: list(values) for key, values in changed.items()}}
+        if world.size > 1:
+            went_on["processes"] = world.size
+        training.train(resolved, net, sets, run, device=device, observer=watcher, resumed_on=went_on, world=world)
+    if report and world.first:
+        finish(run, sets, net, device, watcher)
+    return run
+
+
+def _resumed_recipe(
+    stored: Recipe,
+    name: str | Path | Recipe | None,
+    changes: Mapping[str, Any],
+    model: nn.Module | None,
+    data: Dataset | ImageSet | None,
+    device: torch.device,
+) -> tuple[Recipe, nn.Module | None, Dataset | None]:
+    """The recipe to go on with, as stored or as named, with the changes; the net and images that were handed in."""
     for key, value in flatten(dict(changes)).items():
         if value == "find":
             raise UserError(f"{key} find: a resumed run has begun with {_rate_of(stored, key)}; name a number instead")
@@ -207,7 +255,12 @@ def _resume(
     wanted, net, dataset = with_own(wanted, model, data)
     wanted = as_resolved(wanted, stored)
     if changes.get("precision") == "auto":
-        wanted = wanted.evolve(precision=resolve_precision("auto", chosen))
+        wanted = wanted.evolve(precision=resolve_precision("auto", device))
+    return wanted, net, dataset
+
+
+def _check_changes(path: str | Path, stored: Recipe, wanted: Recipe) -> dict[str, tuple[Any, Any]]:
+    """What differs from the stored recipe. Raises UserError where a resumed run must keep it."""
     if wanted.name != stored.name:
         raise UserError(f"{path}: is a run of the recipe {stored.name!r}, not of {wanted.name!r}; leave the recipe out")
     changed = differences(stored, wanted)
@@ -217,30 +270,7 @@ def _resume(
             f"{path}: a resumed run keeps its {', '.join(refused)}; only learning rates, checkpoint, precision, "
             "compile and resources may change"
         )
-    if finished:
-        if changed:
-            raise UserError(f"{path}: the training has ended, {', '.join(changed)} can no longer change")
-        if report and world.first:
-            _complete(run, model, data, data_dir, chosen, watcher)
-        return run
-    sets = world.in_turn(lambda: split(wanted, dataset or load_data(wanted, place, observer=watcher)))
-    check_agreement(world, wanted, sets, net)
-    if world.first:
-        check_images(run, sets)
-    resolved = world.of_first(lambda: resolve(wanted, sets, chosen))
-    net = net or build_net(resolved, len(sets.train.classes))
-    rehearse(resolved, net, sets, chosen)
-    check_shares(world, resolved, sets, net)
-    if resolved.init is not None and not saved and world.first:
-        check_same(resolved, take_over(net, resolved, sets.train.classes)[1], run.environment.get("init"))
-    with threads(resolved.resources.cpus):
-        went_on = environment(chosen) | {"changed": {key: list(values) for key, values in changed.items()}}
-        if world.size > 1:
-            went_on["processes"] = world.size
-        training.train(resolved, net, sets, run, device=chosen, observer=watcher, resumed_on=went_on, world=world)
-    if report and world.first:
-        finish(run, sets, net, chosen, watcher)
-    return run
+    return changed
 
 
 def _as_last_trained(wanted: Recipe, stored: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,11 +282,11 @@ def _as_last_trained(wanted: Recipe, stored: Recipe, changes: Mapping[str, Any])
     return {key: was[key] for key in was.keys() & known - asked if key.startswith(_OF_RESUMING)}
 
 
-def with_init(changes: Mapping[str, Any], init: str | Path | folder.Run | None) -> dict[str, Any]:
+def with_init(changes: Mapping[str, Any], init: str | Path | RunFolder | None) -> dict[str, Any]:
     """The changes of a recipe, with the run to begin from where one is named."""
     if init is None:
         return dict(changes)
-    return {**changes, "init": str(init.path if isinstance(init, folder.Run) else init)}
+    return {**changes, "init": str(init.path if isinstance(init, RunFolder) else init)}
 
 
 def begun_before(out: str | Path | None) -> bool:

@@ -89,9 +89,9 @@ def data_info(
 ) -> None:
     """Counts, classes and channel statistics."""
     from .. import api, registry
-    from ..recipes import assignments, place_of
+    from ..recipes import assignments, images_path
 
-    if name not in registry.names("data") and place_of(name) is None:
+    if name not in registry.names("data") and images_path(name) is None:
         hint = f"{suggestion(name, registry.names('data'))}; your own images have a path, such as ./photos"
         raise UserError(f"data set {name!r} is unknown; {hint}")
     sets = api.load_sets(name, data_dir=data_dir, **assignments(changes or []))

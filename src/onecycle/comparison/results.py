@@ -40,7 +40,7 @@ class OneSided:
     `right_probability` and `wrong_probability` are what the right and the wrong net give the true class.
     """
 
-    index: Labels
+    index: NDArray[np.int64]
     true: Labels
     mistaken: Labels
     right_probability: NDArray[np.float64]

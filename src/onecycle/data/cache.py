@@ -23,9 +23,10 @@ _ROWS: Final = 1024  # images that are looked at together
 
 
 class Decoded(NamedTuple):
-    """uint8 [n, side, side, 3], memory-mapped, and by its place among all files why one is not among them.
+    """Decoded images: `images_nhwc` uint8 [n, side, side, 3], memory-mapped.
 
-    `digests` are the SHA-256 of all files, in their order.
+    `bad` says why a file has no image, by its position in the list of files; `digests` are the SHA-256 of every file,
+    in the order of the list.
     """
 
     images_nhwc: NDArray[np.uint8]

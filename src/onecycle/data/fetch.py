@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..files import disk_errors, locked, sync
 from .connection import build_opener
 
-Progress = Callable[[int, "int | None"], None]  # bytes that are there, bytes in all
+DownloadCallback = Callable[[int, "int | None"], None]  # bytes that are there, bytes in all
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def fetch(
     *,
     mirrors: Sequence[str] | None = None,
     timeout_s: float = 30,
-    progress: Progress | None = None,
+    progress: DownloadCallback | None = None,
 ) -> Path:
     """Get `archive` into the folder `target`, unless it is there and verified; its path.
 
@@ -155,7 +155,7 @@ def _mirrors(archive: Archive, mirrors: Sequence[str] | None) -> list[str]:
     return [one + archive.name if one.endswith("/") else one for one in dict.fromkeys(addresses)]
 
 
-def _from_mirror(url: str, archive: Archive, final: Path, timeout_s: float, progress: Progress | None) -> None:
+def _from_mirror(url: str, archive: Archive, final: Path, timeout_s: float, progress: DownloadCallback | None) -> None:
     """Complete the `.part` file from one mirror, verify it and give it its name; raises _MirrorFailed."""
     part = final.with_name(final.name + ".part")
     for attempt in range(_TRIES_PER_MIRROR):
@@ -183,7 +183,7 @@ def _from_mirror(url: str, archive: Archive, final: Path, timeout_s: float, prog
     raise _MirrorFailed("gave other content each time")
 
 
-def _download(url: str, archive: Archive, part: Path, timeout_s: float, progress: Progress | None) -> None:
+def _download(url: str, archive: Archive, part: Path, timeout_s: float, progress: DownloadCallback | None) -> None:
     """Write to `part` what it lacks, or all where the server cannot go on; never more than the archive's size."""
     with _open(url, archive, _size(part), timeout_s) as response:
         resumed = response.status == http.client.PARTIAL_CONTENT

@@ -19,7 +19,7 @@ from ..errors import UserError
 from .cache import Decoded, decoded, key_of
 from .decode import VERSION, BadImage, Fit, LacksMemory, decode
 
-Progress = Callable[[int, int, str], None]  # files so far, files in all, what is done with them
+ProgressCallback = Callable[[int, int, str], None]  # files so far, files in all, what is done with them
 
 MAX_FILE_BYTES: Final = 2**28
 _CHUNK: Final = 4  # files a task
@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 
 def decode_files(
-    files: Sequence[Path], *, side: int, fit: Fit, progress: Progress, say: Callable[[str], None]
+    files: Sequence[Path], *, side: int, fit: Fit, progress: ProgressCallback, say: Callable[[str], None]
 ) -> Decoded:
     """Decode the files to `side` pixels, or take what the cache holds of files with this content, in this order.
 

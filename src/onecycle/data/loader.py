@@ -122,10 +122,11 @@ class Loader:
     Without `mean` and `std` (a channel, of pixels in 0..1) those of the set are used. With `augmentation`, `epoch(e)`
     yields the shuffled, augmented batches of epoch e; `in_order()` yields all images plain, for evaluation. `hardest`
     holds pairs of an epoch, counted from 0, and the share of the images that each epoch from there on goes over; it
-    decides `steps` and `chosen`, while `epoch` is told which images these are. `part`, where several processes train,
-    says which of the n images of each batch of `epoch` are this one's to augment, as a slice; labels and samples stay
-    those of the whole batch. Where the slice is empty, one or two of the batch's first images stand in.
-    Raises UserError where a batch is larger than the set.
+    decides `steps` and `images_in`, while `epoch` is told which images these are. `part`, where several processes
+    train, says which of the n images of each batch of `epoch` are this one's to augment, as a slice; labels and samples
+    stay those of the whole batch. Where the slice is empty, one or two of the batch's first images stand in.
+    Raises UserError where `batch_size` is below 1 and, with augmentation, where a batch is larger than the set or the
+    augmentation does not fit the size of the images.
     """
 
     def __init__(
@@ -167,15 +168,15 @@ class Loader:
 
     def steps(self, epoch: int) -> int:
         """The batches of that epoch."""
-        return self._batches(self.chosen(epoch))
+        return self._batches(self.images_in(epoch))
 
-    def chosen(self, epoch: int) -> int:
+    def images_in(self, epoch: int) -> int:
         """How many of the images that epoch goes over; a batch at least."""
         return max(round(in_force(self._hardest, epoch, 1.0) * self.samples), self.batch_size)
 
     def seen(self, epoch: int) -> int:
         """How many images the batches of that epoch hold."""
-        return self.steps(epoch) * self.batch_size if self._drop_last else self.chosen(epoch)
+        return self.steps(epoch) * self.batch_size if self._drop_last else self.images_in(epoch)
 
     def side(self, epoch: int) -> int:
         """Pixels a side of the images of that epoch."""

@@ -15,7 +15,7 @@ from ..errors import UserError, one_line, suggestion
 from .arrays import IMAGES_NPY, Arrays, read_npy, read_npz
 from .cache import Decoded
 from .decode import Fit
-from .folder import Progress, decode_files
+from .folder import ProgressCallback, decode_files
 from .images import ImageSet
 from .listing import Entry, Listing, first_of, list_csv, list_folder, unfit_label
 
@@ -44,7 +44,7 @@ def own_images(
     image_size: int = 32,
     fit: Fit = "crop",
     damaged: Damaged = "refuse",
-    progress: Progress = _unseen,
+    progress: ProgressCallback = _unseen,
 ) -> OwnImages:
     """Load the images of a folder of class folders, a CSV file of path,label[,split], an .npz file or images.npy.
 
@@ -97,7 +97,9 @@ def _check_options(side: int, fit: str, damaged: str) -> None:
         raise UserError(f"image_size {side} is not allowed; 1 or more")
 
 
-def _from_files(path: Path, listing: Listing, side: int, fit: Fit, damaged: Damaged, progress: Progress) -> OwnImages:
+def _from_files(
+    path: Path, listing: Listing, side: int, fit: Fit, damaged: Damaged, progress: ProgressCallback
+) -> OwnImages:
     notes = list(listing.notes)
     labels = {part: [entry.label for entry in entries] for part, entries in listing.parts.items()}
     classes = _classes(path, labels, notes)
@@ -177,7 +179,7 @@ def _classes(path: Path, labels: Mapping[str, Sequence[Any]], notes: list[str]) 
 
 
 def _copies(path: Path, listing: Listing, found: Decoded) -> list[str]:
-    """What is said of files with the same content: of a part's that training has too, and of those with two labels."""
+    """Notes on duplicate files: evaluation images that training has too, and identical files with different labels."""
     parts: dict[str, dict[str, Entry]] = {part: {} for part in listing.parts}
     labels: dict[str, str] = {}
     torn = []

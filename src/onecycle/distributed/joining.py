@@ -46,8 +46,8 @@ class _JoinedWorld(World):
         self._requests: _JoinedRequests | None = None
 
     @property
-    def name(self) -> str:
-        return f"{super().name} in each of {self.size} processes"
+    def device_name(self) -> str:
+        return f"{super().device_name} in each of {self.size} processes"
 
     def part(self, count: int) -> slice:
         return self._part_of(self.rank, count)
@@ -68,12 +68,12 @@ class _JoinedWorld(World):
     def scaled(self, loss: Tensor) -> Tensor:
         return loss * self.size
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         summed = values.clone()
         dist.all_reduce(summed, group=self._gradients)
         return summed
 
-    def of_first(self, work: Callable[[], Found]) -> Found:
+    def run_on_first(self, work: Callable[[], Found]) -> Found:
         told: list[Any] = [None, None]
         if self.first:
             try:
@@ -86,18 +86,18 @@ class _JoinedWorld(World):
         found: Found = told[0]
         return found
 
-    def in_turn(self, work: Callable[[], Found]) -> Found:
+    def local_first(self, work: Callable[[], Found]) -> Found:
         if self.local_rank == 0:
             found = work()
-            self.wait()
+            self.barrier()
             return found
-        self.wait()
+        self.barrier()
         return work()
 
-    def dealt(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+    def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
         return [items[self._part_of(rank, len(items))] for rank in range(self.size)]
 
-    def gathered(self, rows: Tensor, counts: list[int]) -> Tensor:
+    def gather_rows(self, rows: Tensor, counts: list[int]) -> Tensor:
         rows = rows.cpu().contiguous()
         if not self.first:
             if len(rows):
@@ -112,17 +112,17 @@ class _JoinedWorld(World):
         return torch.cat(parts)
 
     @torch.no_grad()
-    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
         own = list(tensors)
-        for tensor, told in zip(own, self.of_first(lambda: [one.detach().cpu() for one in own]), strict=True):
+        for tensor, told in zip(own, self.run_on_first(lambda: [one.detach().cpu() for one in own]), strict=True):
             tensor.copy_(told)
 
-    def facts(self, mine: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def all_gather(self, mine: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, dict(mine))
         return found
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         dist.barrier()
 
     def requests(self, stop: Stop) -> Requests:
@@ -207,14 +207,14 @@ def joined(device: str) -> Iterator[World]:
     try:
         world = _JoinedWorld(chosen, here)
     except RuntimeError as error:
-        raise lost(here, "on joining it", error) from None
+        raise process_lost_error(here, "on joining it", error) from None
     # Where an error ends it, the groups stay for a while: another process may still be in them.
     _left.append(world)
     try:
         yield world
     except RuntimeError as error:
         if world.is_loss(error):
-            raise lost(world, "before the first step", error) from None
+            raise process_lost_error(world, "before the first step", error) from None
         raise
     _left.pop().leave(TIMEOUT_S)
 
@@ -229,7 +229,7 @@ def _seconds(count: float) -> datetime.timedelta:
     return datetime.timedelta(seconds=count)
 
 
-def lost(world: World | Place, when: str, error: BaseException) -> UserError:
+def process_lost_error(world: World | Place, when: str, error: BaseException) -> UserError:
     """The error for a process that is gone, or does not answer."""
     reason = re.sub(r"^\[[^\]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0][:150]
     return UserError(f"rank {world.rank} of {world.size} has lost another process {when} ({reason})")

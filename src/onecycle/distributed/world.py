@@ -1,4 +1,4 @@
-"""One process, alone: what several processes do together has nothing to do here."""
+"""The collectives of several processes, as they are for one process alone: nothing."""
 
 from __future__ import annotations
 
@@ -29,20 +29,23 @@ class World:
         return self.rank == 0
 
     @property
-    def name(self) -> str:
+    def device_name(self) -> str:
         """The device as its maker calls it, how much of it is used, and by how many processes."""
         return device_name(self.device)
 
     def part(self, count: int) -> slice:
-        """Which of so many images in a row are this process's; parts differ by one image at most, the first have it."""
+        """The slice of `count` consecutive images that this process handles.
+
+        Sizes differ by at most one; lower ranks get the larger.
+        """
         return slice(None)
 
     def trimmed(self, logits_nk: Tensor, count: int) -> Tensor:
-        """The first `count` logits, without those of images that stand in where a process has none of a batch."""
+        """The first `count` logits; more are of images that stand in where a process has none of a batch."""
         return logits_nk
 
     def parallel(self, net: nn.Module) -> nn.Module:
-        """The net as it is to be trained: its gradients are the sums over all processes, divided by their number."""
+        """The net to train, whose gradients are averaged over all processes."""
         return net
 
     def with_shared_norms(self, net: nn.Module) -> nn.Module:
@@ -50,41 +53,41 @@ class World:
         return net
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """The loss to go back from, given this process's part of it, so that the gradients are those of the whole."""
+        """This process's part of the loss, scaled so that the averaged gradients are those of the whole loss."""
         return loss
 
-    def total(self, values: Tensor) -> Tensor:
-        """The sums over all processes, on each of them."""
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        """The elementwise sums over all processes, on each of them."""
         return values
 
-    def of_first(self, work: Callable[[], Found]) -> Found:
-        """What `work` gives, or raises, on rank 0, where alone it is done."""
+    def run_on_first(self, work: Callable[[], Found]) -> Found:
+        """Run `work` on rank 0 alone; all get its result, or raise its UserError or FloatingPointError."""
         return work()
 
-    def in_turn(self, work: Callable[[], Found]) -> Found:
-        """What `work` gives here, done by one process of each machine before the others, which may find it done."""
+    def local_first(self, work: Callable[[], Found]) -> Found:
+        """Run `work` on one process of each machine first, then on its others, which may find files made."""
         return work()
 
-    def dealt(self, items: Sequence[Item]) -> list[Sequence[Item]]:
-        """The items for each process, by rank: a run each, of nearly equal lengths."""
+    def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """The consecutive items of each process, by rank; lengths differ by at most one."""
         return [items]
 
-    def gathered(self, rows: Tensor, counts: list[int]) -> Tensor:
-        """The rows of all processes, `counts` of each, one below the other: on rank 0; elsewhere one's own."""
+    def gather_rows(self, rows: Tensor, counts: list[int]) -> Tensor:
+        """On rank 0 the rows of all processes, `counts` of each, in order of rank; elsewhere its own rows."""
         return rows
 
-    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite the tensors with those of rank 0."""
 
-    def facts(self, mine: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What each process gives, by rank."""
+    def all_gather(self, mine: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The mappings of all processes, by rank."""
         return [mine]
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
 
     def requests(self, stop: Stop) -> Requests:
-        """What is asked for while the net trains."""
+        """What the processes ask of one another while the net trains."""
         return Requests(stop)
 
     def is_loss(self, error: BaseException) -> bool:

@@ -49,7 +49,7 @@ class _Images(NamedTuple):
     """An array [n] each; `rank` counts the classes that come before the true one, `loss` is in nats."""
 
     predicted: Labels
-    rank: Labels
+    rank: NDArray[np.int64]
     confidence: NDArray[np.float64]
     loss: NDArray[np.float64]
 

@@ -17,7 +17,7 @@ class Mistakes:
     `index` is an image's place in the set; `true` and `predicted` are classes, and the probabilities those of the two.
     """
 
-    index: Labels
+    index: NDArray[np.int64]
     true: Labels
     predicted: Labels
     true_probability: NDArray[np.float64]

@@ -32,7 +32,7 @@ def predict_logits(
     each, the same that one process would make; rank 0 gets the logits of all, the others their own.
     """
     wanted = torch.arange(loader.samples) if samples is None else samples
-    dealt = world.dealt(wanted.split(loader.batch_size))
+    dealt = world.split(wanted.split(loader.batch_size))
     own = dealt[world.rank]
     logits = [torch.empty(0)]
     training = net.training
@@ -47,7 +47,7 @@ def predict_logits(
                     on_batch()
             for _ in range(max(map(len, dealt)) - len(own)):  # as often as those that have a batch more
                 on_batch()
-            return world.gathered(torch.cat(logits).cpu(), [sum(map(len, part)) for part in dealt])
+            return world.gather_rows(torch.cat(logits).cpu(), [sum(map(len, part)) for part in dealt])
     finally:
         net.train(training)
 
@@ -66,7 +66,7 @@ def predict_unsure(
 
     `logits_nk` are those of the images as they are. In a `world` this is so on rank 0; others get what they gave.
     """
-    unsure = world.of_first(lambda: least_sure(logits_nk, share))
+    unsure = world.run_on_first(lambda: least_sure(logits_nk, share))
     views = predict_logits(net, loader, tta=tta, samples=unsure, on_batch=on_batch, world=world)
     return logits_nk.index_copy(0, unsure, views) if world.first else logits_nk
 

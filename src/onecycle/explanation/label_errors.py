@@ -25,7 +25,7 @@ class LabelErrors:
     no images.
     """
 
-    index: Labels
+    index: NDArray[np.int64]
     given: Labels
     suggested: Labels
     given_probability: NDArray[np.float64]

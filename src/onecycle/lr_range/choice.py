@@ -14,7 +14,7 @@ from .sweeps import Sweep
 
 RULE = "minimum"  # of lr_max
 RULE_MIN = "onset"
-LEAST_CERTAINTY = 3.5  # of a descent; of three sweeps of noise alone, the middle one has it once in a hundred times
+LEAST_CERTAINTY = 3.5  # of a descent; the median of three sweeps of pure noise exceeds it once in a hundred
 UNSTABLE = 3.0  # the largest over the smallest rate that the sweeps choose, above which a warning is due
 
 

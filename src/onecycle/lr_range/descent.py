@@ -1,4 +1,4 @@
-"""A sweep's loss, smoothed over log10 of the rate, as the rules read it."""
+"""A sweep's loss, smoothed over log10 of the learning rate, and where it falls from and to."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ _FEWEST_FOR_NOISE = 10
 
 @dataclass(frozen=True)
 class Descent:
-    """log10 of the rates, the smoothed loss and its slope a decade [n each]; the places where it falls from and to.
+    """A sweep's loss, smoothed over log10 of the learning rate, and the fall that the rules read.
 
-    `bottom` is the lowest place, or an earlier dip that is as deep but for a twentieth of the fall: later ones come and
-    go with the batches. Or an earlier dip by which half of the fall is done, and which is no wiggle of the noise: the
-    average slope of its second half is 12 standard errors away from the 0 there. Behind norms, where a rate that is too
-    high makes weights longer until it turns them no more than a lower one did, the loss falls a second time, and a
-    training at such a rate is worse. `top` is the highest place before the bottom. `noise` is the standard deviation of
-    single losses on the way there, `certainty` the fall over the standard error that it leaves to the smoothed loss.
+    `log_lrs`, `losses` and `slopes` (of the loss, per decade): [n]. `top` and `bottom` are indices.
+
+    `bottom` is the first local minimum that either has all but 5% of the whole fall, as later ones come and go with the
+    batches; or has at least half of it and is not noise: the mean slope over its second half is 12 standard errors or
+    more. If there is none, it is the lowest point. The second case is for nets with normalisation: too high a rate
+    lengthens the weights until a step turns them no more than a lower rate did; the loss then falls again, but training
+    at that rate is worse. `top` is the highest point before `bottom`.
+
+    `noise` is the standard deviation of single batch losses down to `bottom`, `certainty` the fall over its standard
+    error.
     """
 
     log_lrs: Floats
@@ -68,12 +72,12 @@ def descent(sweep: Sweep) -> Descent:
 
 
 def _noise(sweep: Sweep, bottom: int) -> float:
-    """Of the losses down to the bottom; past it there is more."""
+    """The noise of the losses down to the bottom; past it there is more."""
     return batch_noise(sweep.losses[: max(bottom + 1, _FEWEST_FOR_NOISE)])
 
 
 def _bottom(log_lrs: Floats, losses: Floats, slope_errors: Floats) -> int:
-    """The place that `Descent` has."""
+    """The index that `Descent` calls so."""
     lowest = int(np.argmin(losses))
     top = int(np.argmax(losses[: lowest + 1]))
     fall = losses[top] - losses[lowest]
@@ -89,10 +93,10 @@ def _bottom(log_lrs: Floats, losses: Floats, slope_errors: Floats) -> int:
 
 
 def local_line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """The straight line through y that is nearest with Gaussian weights around each x: its value and slope there.
+    """Local linear regression with a Gaussian kernel: value and slope at each x, then their standard errors.
 
-    Then the standard errors of both where each y has one of 1. Unlike a running mean the line does not lag behind, and
-    does not bend at the ends. Source: Cleveland and Devlin, "Locally Weighted Regression", 1988.
+    The standard errors are for y with a standard deviation of 1. Unlike a running mean, the line does not lag behind
+    and does not bend at the ends. Source: Cleveland and Devlin, "Locally Weighted Regression", 1988.
     """
     width = max(SMOOTHING_DECADES, 1.5 * float(np.diff(x).mean()))
     offset = x[None, :] - x[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from ..errors import UserError
 from ..fine_tuning import take_over
 from ..hardware import to_channels_last
 from ..optim import build_optimizer
-from ..preparation import Sets, build_loader, build_net, class_weights, initialize
+from ..preparation import Sets, build_loader, build_net, class_weights, copied, initialize
 from ..recipes import Recipe
 from .choice import RULE, RULE_MIN, LrRange, check_rules, choose
 from .sweeps import STEPS, Sweep, check_range, sweep
@@ -60,7 +59,7 @@ def find(
     done: list[Sweep] = []
     for number in range(sweeps):
         seeded = recipe.evolve(seed=(recipe.seed + number) % 2**63)
-        swept = _copy(net) if net else build_net(seeded, len(sets.train.classes))
+        swept = copied(net, "for the sweep") if net else build_net(seeded, len(sets.train.classes))
         to_channels_last(swept, device)
         if recipe.init is None:
             initialize(swept, build_loader(seeded, sets.train, device, train=False))
@@ -89,13 +88,6 @@ def find(
 def default_range(recipe: Recipe) -> tuple[float, float]:
     """The rates that a sweep runs from and to where nothing else is asked for."""
     return _RANGES.get(recipe.optimizer.name, _RANGE)
-
-
-def _copy(net: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(net)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"the net {type(net).__name__} cannot be copied for the sweep ({error})") from None
 
 
 def _counted(

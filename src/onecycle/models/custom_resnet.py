@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .norms import EPS, MOMENTUM, Norm, Norms
 
 Order = Literal["conv-pool-norm-relu", "conv-pool-relu-norm", "conv-norm-relu-pool"]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def custom_resnet(
@@ -21,8 +21,8 @@ def custom_resnet(
     norm_momentum: Annotated[float, Field(gt=0, le=1)] = MOMENTUM,
     norm_eps: Annotated[float, Field(gt=0)] = EPS,
     order: Order = "conv-pool-norm-relu",
-    block_dropout: Rate = 0.0,
-    stage_dropout: Rate = 0.0,
+    block_dropout: DropoutRate = 0.0,
+    stage_dropout: DropoutRate = 0.0,
     linear_bias: bool = True,
     logit_scale: float = 1.0,
     log_softmax: bool = False,

@@ -16,7 +16,7 @@ from ..schedule import MOST_RATE
 
 # The bounds that torch's optimisers have too, so that a recipe is held against them before anything is begun.
 NotNegative = Annotated[float, Field(ge=0, le=MOST_RATE)]  # products with a rate stay within float32
-Decay = Annotated[float, Field(ge=0, lt=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 def trained_parameters(net: nn.Module) -> list[nn.Parameter]:
@@ -60,7 +60,7 @@ def keep_ratios(optimizer: Optimizer) -> None:
 
 
 def keeps_tensors(optimizer: Optimizer) -> bool:
-    """Whether all that it remembers of a parameter is tensors: torch's own kinds, and ours."""
+    """Whether the optimizer, one of torch's or ours, is known to keep only tensors as state."""
     return type(optimizer).__module__.startswith((f"{torch.optim.__name__}.", f"{__package__}."))
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .groups import Decay, NotNegative, trained_parameters
+from .groups import BelowOne, NotNegative, trained_parameters
 
 # Of the quintic a x + b x^3 + c x^5, steep at 0: singular values soon land somewhere between 0.5 and 1.5.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -20,10 +20,10 @@ _TINY = 1e-7  # keeps a norm of 0 from dividing
 def muon(
     net: nn.Module,
     *,
-    momentum: Decay = 0.6,
+    momentum: BelowOne = 0.6,
     iterations: Annotated[int, Field(ge=1, le=20)] = 3,
     adamw_lr: NotNegative = 0.08,
-    betas: tuple[Decay, Decay] = (0.9, 0.95),
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.95),
     eps: NotNegative = 1e-10,
     weight_decay: NotNegative = 0.0,
 ) -> Muon:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from .groups import Decay, NotNegative, trained_parameters
+from .groups import BelowOne, NotNegative, trained_parameters
 
 
 def adam(
@@ -16,7 +16,7 @@ def adam(
     *,
     weight_decay: NotNegative = 0.0,
     decay_norms_and_biases: bool = True,
-    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999),
     eps: NotNegative = 1e-8,
 ) -> Optimizer:
     """Adam; `weight_decay` is added to the gradient (L2), as torch.optim.Adam does."""
@@ -28,7 +28,7 @@ def adamw(
     *,
     weight_decay: NotNegative = 0.01,
     decay_norms_and_biases: bool = True,
-    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999),
     eps: NotNegative = 1e-8,
 ) -> Optimizer:
     """AdamW: `weight_decay` x lr x weight is subtracted beside the Adam step. https://arxiv.org/abs/1711.05101."""
@@ -38,7 +38,7 @@ def adamw(
 def sgd(
     net: nn.Module,
     *,
-    momentum: Decay = 0.9,
+    momentum: BelowOne = 0.9,
     nesterov: bool = True,
     weight_decay: NotNegative = 0.0,
     decay_norms_and_biases: bool = True,

@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.progress import Progress as BarsProgress
 from rich.table import Column
 
-from ..observer import Said
+from ..observer import ProgressCallback
 from . import console as consoles
 from . import notebook
 from .console import Console
@@ -48,7 +48,7 @@ def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 @contextlib.contextmanager
-def step_progress(title: str, console: Console) -> Iterator[Said]:
+def step_progress(title: str, console: Console) -> Iterator[ProgressCallback]:
     """A bar on the console, or a line every few seconds where it is no terminal."""
     if not console.redraws:
         with _lines(console) as say_line:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..observer import Observer, Progress, Said
+from ..observer import Observer, Progress, ProgressCallback
 from ..recipes import Recipe
 from ..run import Run
 from .numbers import aligned, cell, columns, duration, headline, parts
@@ -89,7 +89,7 @@ class NotebookObserver(Observer):
         self._area, self._title, self._rows, self._messages = Area(), "", [], []
 
     @contextmanager
-    def progress_of(self, title: str) -> Iterator[Said]:
+    def progress_of(self, title: str) -> Iterator[ProgressCallback]:
         """A line of its own."""
         with own_bar(title) as say:
             yield lambda done, total, text: say(done, total, f"{done}/{total}  {text}")

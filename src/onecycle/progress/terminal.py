@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..observer import Observer, Progress, Said
+from ..observer import Observer, Progress, ProgressCallback
 from ..recipes import Recipe
 from ..run import Run
 from . import console as consoles
@@ -71,7 +71,7 @@ class TerminalObserver(Observer):
             self._live.stop()
             self._live = None
 
-    def progress_of(self, title: str) -> AbstractContextManager[Said]:
+    def progress_of(self, title: str) -> AbstractContextManager[ProgressCallback]:
         """A bar, or a line every few seconds."""
         return step_progress(title, self._console)
 

@@ -1,7 +1,7 @@
 """Recipes: the value, how one is read and checked, and the shipped ones, a function each."""
 
 from .checking import checked, recipe
-from .places import holds_image_files, place_of
+from .places import holds_image_files, images_path
 from .reading import assignments, read_yaml
 from .schema import OWN, Component, Recipe, differences, flatten
 
@@ -14,7 +14,7 @@ __all__ = [
     "differences",
     "flatten",
     "holds_image_files",
-    "place_of",
+    "images_path",
     "read_yaml",
     "recipe",
 ]

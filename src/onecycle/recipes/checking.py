@@ -8,7 +8,7 @@ import itertools
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from .. import registry
 from ..errors import UserError, shown, suggestion
 from ..schedule import provisional
-from .places import absolute, holds_image_files, place_of
+from .places import absolute, holds_image_files, images_path
 from .reading import read_yaml
 from .schema import OWN, Recipe, annotation_at, fields_at, form, refuse_booleans
 
 COMPONENTS = ("model", "optimizer", "schedule")
 
 _DECOUPLED = ("adamw", "muon")  # their weight decay is no part of the gradient, so its strength is of another kind
-_PRECISE = (
-    "finite",
-    "greater",
-    "less",
-    "value_error",
-    "invalid_key",
-)  # begin errors that say more than the form wanted
+# pydantic error types, by prefix, whose message says more than the form that was expected
+_PRECISE = ("finite", "greater", "less", "value_error", "invalid_key")
 _REQUIRED = inspect.Parameter.empty
 
 
@@ -47,25 +42,25 @@ def recipe(name: str | Path | Recipe, /, **changes: Any) -> Recipe:
     return checked(values, where, problems)
 
 
-def checked(base: Recipe | Mapping[str, Any], where: str, found: Iterable[str] = ()) -> Recipe:
+def checked(base: Recipe | Mapping[str, Any], where: str, earlier_problems: Iterable[str] = ()) -> Recipe:
     """Validate values as a recipe, each component's options against its signature, defaults filled in.
 
-    `where` names the source in the messages. Raises UserError with one line for each problem, those already `found`
+    `where` names the source in the messages. Raises UserError with one line for each problem, the `earlier_problems`
     first.
     """
     values = base.model_dump() if isinstance(base, Recipe) else dict(base)
     values.setdefault("name", Path(where).stem)
     refused = _refused_by_schema(values)
-    problems = [*found, *refused.values()]
+    problems = [*earlier_problems, *refused.values()]
     if "" in refused:  # a key that is no Unicode: the rest has not been looked at
         raise UserError(*(f"recipe {where}: {problem}" for problem in problems))
     for kind in COMPONENTS:
         if isinstance(values.get(kind), Mapping) and isinstance(values[kind].get("name"), str):
-            values[kind], found = _checked_component(kind, values[kind])
-            problems += found
+            values[kind], component_problems = _checked_component(kind, values[kind])
+            problems += component_problems
     data_name = values.get("data", {}).get("name", "cifar10") if isinstance(values.get("data", {}), Mapping) else None
     if isinstance(data_name, str) and not data_name.startswith(OWN) and data_name not in registry.names("data"):
-        place = place_of(data_name)
+        place = images_path(data_name)
         if place is None:
             hint = f"{suggestion(data_name, registry.names('data'))}; one's own images have a path, such as ./photos"
             problems.append(f"data.name {shown(data_name)} is unknown; {hint}")
@@ -126,9 +121,10 @@ def _merged(base: Recipe | Mapping[str, Any], changes: Mapping[str, Any]) -> tup
 
 
 def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Where a component's name changes, drop the old options that the new component lacks, or means otherwise.
+    """Where a component's name changes, keep only the options that carry over.
 
-    So are those that nobody chose, where the new one has a default of its own.
+    Dropped are those that the new component lacks; those that mean something else there (a weight decay between coupled
+    and decoupled optimisers, "find" without lr_max); and those at the old default where it has a default of its own.
     """
     new = changes.get(f"{kind}.name")
     old = values.get(kind)
@@ -145,7 +141,7 @@ def _rename(kind: str, values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def _at_default(kind: str, component: Mapping[str, Any]) -> set[str]:
-    """The options that are what they would be if nothing were said."""
+    """The options whose value is the component's default."""
     try:
         builder = registry.load(kind, str(component.get("name")))
     except UserError:  # such as one whose package is not here
@@ -229,50 +225,74 @@ def _sound(values: Mapping[str, Any], refused: Collection[str]) -> Recipe:
 
 def _contradictions(recipe: Recipe, refused: Collection[str]) -> list[str]:
     """Values that do not go together; none that involves a key, or a whole part, which is refused already."""
-    found: dict[tuple[str, ...], str] = {}
-    augment, data, every = recipe.augment, recipe.data, recipe.evaluate_every
-    size, monitor = data.image_size, recipe.schedule.options.get("monitor")
-    watched = monitor == "val_loss"
+
+    def known(keys: Collection[str]) -> bool:
+        return not {*keys, *(key.split(".")[0] for key in keys)}.isdisjoint(refused)
+
+    return [problem for keys, problem in _conflicts(recipe) if not known(keys)]
+
+
+def _conflicts(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The keys that contradict each other, and what is wrong with them."""
+    augment, data = recipe.augment, recipe.data
+    size = data.image_size
     if augment.cutout > size:
-        problem = f"augment.cutout {augment.cutout} is larger than the image; at most data.image_size, {size}"
-        found["augment.cutout", "data.image_size"] = problem
+        yield (
+            ("augment.cutout", "data.image_size"),
+            f"augment.cutout {augment.cutout} is larger than the image; at most data.image_size, {size}",
+        )
     if augment.padding == "reflect" and augment.crop_padding >= size:
-        problem = f"augment.crop_padding {augment.crop_padding} cannot be reflected; less than {size}"
-        found["augment.crop_padding", "augment.padding", "data.image_size"] = problem
+        yield (
+            ("augment.crop_padding", "augment.padding", "data.image_size"),
+            f"augment.crop_padding {augment.crop_padding} cannot be reflected; less than {size}",
+        )
     if augment.resized_crop and not augment.resize:
-        problem = f"augment.resized_crop {augment.resized_crop:g} is for what augment.resize resizes, which is empty; 0"
-        found["augment.resized_crop", "augment.resize"] = problem
+        yield (
+            ("augment.resized_crop", "augment.resize"),
+            f"augment.resized_crop {augment.resized_crop:g} is for what augment.resize resizes, which is empty; 0",
+        )
     for key, from_epochs in (("augment.resize", augment.resize), ("data.hardest", data.hardest)):
         starts = [epoch for epoch, _ in from_epochs]
         if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
-            problem = f"{key}: the epochs {starts} do not rise; each must be later than the one before"
-            found[(key,)] = problem
+            yield (key,), f"{key}: the epochs {starts} do not rise; each must be later than the one before"
     for key, value, default in (("fit", data.fit, "crop"), ("damaged", data.damaged, "refuse")):
         if value != default and not holds_image_files(data.name):
-            problem = f"data.{key} {value} is for images in files of their own; {default} for {data.label}"
-            found[f"data.{key}", "data.name"] = problem
+            yield (
+                (f"data.{key}", "data.name"),
+                f"data.{key} {value} is for images in files of their own; {default} for {data.label}",
+            )
     if data.fold is not None and data.val_fraction > 0:
         both = f"data.fold {list(data.fold)} and data.val_fraction {data.val_fraction:g}"
-        problem = f"{both} would each hold out a part; one of the two"
-        found["data.fold", "data.val_fraction"] = problem
-    held_out = data.val_fraction > 0 or data.fold is not None
-    if watched and not held_out and place_of(data.name) is None:  # a path may bring a held-out part
-        problem = "schedule.monitor is val_loss, but data.val_fraction is 0; hold out a part, such as 0.1"
-        found["schedule.name", "data.val_fraction"] = problem
-    if watched and every != 1:
-        problem = f"schedule.monitor is val_loss, but evaluate_every is {every}; 1 is needed"
-        found["schedule.name", "evaluate_every"] = problem
-    if monitor == "train_loss" and data.hardest:
-        problem = (
-            "schedule.monitor train_loss rises where data.hardest leaves the easy images out; val_loss, or no hardest"
-        )
-        found["schedule.monitor", "data.hardest"] = problem
-    if recipe.schedule.options.get("momentum") is not None and recipe.optimizer.name == "muon":
-        problem = "schedule.momentum does not go with optimizer muon, which has several; adam, adamw or sgd, or null"
-        found["schedule.momentum", "optimizer.name"] = problem
+        yield ("data.fold", "data.val_fraction"), f"{both} would each hold out a part; one of the two"
     if not isinstance(data.std, str) and min(data.std) <= 0:
-        found[("data.std",)] = f"data.std {list(data.std)} is not above 0 in every channel"
-    return [line for keys, line in found.items() if not {*keys, *(key.split(".")[0] for key in keys)} & set(refused)]
+        yield ("data.std",), f"data.std {list(data.std)} is not above 0 in every channel"
+    yield from _schedule_conflicts(recipe)
+
+
+def _schedule_conflicts(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], str]]:
+    data, every, monitor = recipe.data, recipe.evaluate_every, recipe.schedule.options.get("monitor")
+    held_out = data.val_fraction > 0 or data.fold is not None
+    # A path may bring a held-out part.
+    if monitor == "val_loss" and not held_out and images_path(data.name) is None:
+        yield (
+            ("schedule.name", "data.val_fraction"),
+            "schedule.monitor is val_loss, but data.val_fraction is 0; hold out a part, such as 0.1",
+        )
+    if monitor == "val_loss" and every != 1:
+        yield (
+            ("schedule.name", "evaluate_every"),
+            f"schedule.monitor is val_loss, but evaluate_every is {every}; 1 is needed",
+        )
+    if monitor == "train_loss" and data.hardest:
+        yield (
+            ("schedule.monitor", "data.hardest"),
+            "schedule.monitor train_loss rises where data.hardest leaves the easy images out; val_loss, or no hardest",
+        )
+    if recipe.schedule.options.get("momentum") is not None and recipe.optimizer.name == "muon":
+        yield (
+            ("schedule.momentum", "optimizer.name"),
+            "schedule.momentum does not go with optimizer muon, which has several; adam, adamw or sgd, or null",
+        )
 
 
 def _refused_by_schema(values: Mapping[str, Any]) -> dict[str, str]:

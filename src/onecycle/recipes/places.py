@@ -12,7 +12,7 @@ _ENDINGS = (".csv", ".npz", ".npy")  # of files that stand for a whole set
 _ARRAYS = (".npz", ".npy")
 
 
-def place_of(name: str) -> str | None:
+def images_path(name: str) -> str | None:
     """The absolute path that a data set's name stands for; None where the name is no path.
 
     A registered name goes first. A path is what has a / in it, begins with . or ~, ends as a file of a set does, or is
@@ -38,7 +38,7 @@ def absolute(name: str) -> str:
 
 def holds_image_files(name: str) -> bool:
     """Whether a data set of this name is decoded from files, rather than arrays already."""
-    return place_of(name) is not None and not name.lower().endswith(_ARRAYS)
+    return images_path(name) is not None and not name.lower().endswith(_ARRAYS)
 
 
 def _is_folder(path: Path) -> bool:

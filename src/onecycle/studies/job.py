@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 from collections import OrderedDict
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from ..api.training import begin, resume
 from ..data import Dataset, ImageSet
-from ..errors import TrainingFailed, UserError, lacks_memory
+from ..errors import TrainingFailed, lacks_memory
 from ..files import disk_errors
 from ..hardware import autocast, fast, resolve_device, reused_memory, synchronize, threads, to_channels_last
 from ..observer import Observer
@@ -25,6 +24,7 @@ from ..preparation import (
     build_loader,
     build_net,
     class_weights,
+    copied,
     initialize,
     load_data,
     resolve,
@@ -35,6 +35,7 @@ from ..recipes import Recipe
 from ..run import Run
 from ..sealing import read_sealed_json, write_sealed_json
 
+FOR_EACH_TRAINING = "for each training"  # why a net that was handed in is copied
 FAILED = "failed.json"  # in the folder of a run whose numbers went wrong: begun again, they would do so again
 _WARM_UP_STEPS = 3
 _KEPT_SETS = 2  # of images, in memory: of two recipes that are compared
@@ -74,7 +75,7 @@ def train_job(job: Job, observer: Observer | None = None) -> Path:
     if failed.exists():
         raise TrainingFailed(str(read_sealed_json(failed).get("error", "failed")))
     with threads(job.recipe.resources.cpus):
-        wanted, net, dataset = with_own(job.recipe, copied(job.model), job.data)
+        wanted, net, dataset = with_own(job.recipe, copied(job.model, FOR_EACH_TRAINING), job.data)
         sets = split(wanted, dataset or load_once(wanted, job.data_dir, watcher))
         device = resolve_device(job.device)
         _warm_up(wanted, net, sets, device)
@@ -97,7 +98,7 @@ def train_job(job: Job, observer: Observer | None = None) -> Path:
                     data_dir=job.data_dir,
                     out=job.folder,
                     device=device,
-                    watcher=watcher,
+                    observer=watcher,
                     report=False,
                 )
         except TrainingFailed as error:
@@ -117,14 +118,6 @@ def _ended(folder: Path) -> Path:
         if checkpoints.exists():
             shutil.rmtree(checkpoints)
     return folder
-
-
-def copied(net: nn.Module | None) -> nn.Module | None:
-    """A net of the same weights, to train. Raises UserError where it cannot be copied."""
-    try:
-        return copy.deepcopy(net)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"the net {type(net).__name__} cannot be copied for each training ({error})") from None
 
 
 def load_once(recipe: Recipe, data_dir: Path | None, observer: Observer) -> Dataset | Sets:
@@ -160,7 +153,7 @@ def _warm_up(recipe: Recipe, net: nn.Module | None, sets: Sets, device: torch.de
     _warm.add(key)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(forked), reused_memory(device):
-        tried = copied(net) or build_net(resolved, len(sets.train.classes))
+        tried = copied(net, FOR_EACH_TRAINING) or build_net(resolved, len(sets.train.classes))
         to_channels_last(tried, device).train()
         loader = build_loader(resolved, sets.train, device, train=True)
         if resolved.init is None:

@@ -8,7 +8,7 @@ from typing import Any
 from ...data import Batch, ImageSet, Loader
 
 
-class Epochs:
+class EpochBatches:
     """The augmented batches of one epoch each time that it is iterated over.
 
     `position` is asked with the first batch: the epoch, counted from 0, and how many of its batches are done. Without
@@ -56,4 +56,4 @@ class InOrder:
 
 def images_of(loader: Any) -> ImageSet | None:
     """The images of a loader that a Trainer uses; None where it is none of ours."""
-    return loader.dataset if isinstance(loader, Epochs | InOrder) else None
+    return loader.dataset if isinstance(loader, EpochBatches | InOrder) else None

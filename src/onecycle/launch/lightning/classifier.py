@@ -24,9 +24,9 @@ from ... import evaluation, optim, plots
 from ...convolution import Winograd
 from ...errors import UserError
 from ...hardware import resolve_device, resolve_precision, seed_generators, to_channels_last
-from ...preparation import build_net, build_schedule, class_weights, initialize
+from ...preparation import build_net, build_schedule, class_weights, initialize, with_own
 from ...randomness import step_seed
-from ...recipes import OWN, Component, Recipe, checked, flatten, recipe
+from ...recipes import Recipe, checked, flatten, recipe
 from ...schedule import Plateau, Schedule, momentum_at, rates_to_find
 from . import departures
 from .batches import images_of
@@ -39,7 +39,7 @@ MOST_DRAWN = 20  # mistakes in the picture at the end of a test
 
 
 def _in_python(step: Step) -> Step:
-    """Of a module that torch.compile is given, forward alone is compiled: it fails at Lightning's log."""
+    """Keep a step out of torch.compile, which fails at Lightning's `log`; only `forward` is compiled."""
     uncompiled: Step = torch.compiler.disable(step)
     return uncompiled
 
@@ -69,10 +69,7 @@ class LitClassifier(LightningModule):
         wanted = recipe(wanted, **changes)
         if wanted.init is not None:
             raise UserError(f"recipe {wanted.name}: {INIT_REFUSED}")
-        if isinstance(model, nn.Module):
-            wanted = checked(wanted.evolve(model=Component(name=OWN + type(model).__name__)), wanted.name)
-        elif model is not None:
-            wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
+        wanted, handed_in, _ = with_own(wanted, model, None)
         if weight_decay is not None:
             wanted = recipe(wanted, **{"optimizer.weight_decay": weight_decay})
         wanted = with_rate(wanted, learning_rate)
@@ -80,14 +77,13 @@ class LitClassifier(LightningModule):
         if open_rates:
             where = f"recipe {wanted.name}: schedule"
             raise UserError(*(f"{where}.{key} is 'find'; give it onecycle.find_lr(...).{key}" for key in open_rates))
-        net = model if isinstance(model, nn.Module) else build_net(wanted, num_classes)
-        self.net: nn.Module = to_channels_last(net)
+        self.net: nn.Module = to_channels_last(handed_in or build_net(wanted, num_classes))
         self.recipe = wanted
         self._asked = flatten(changes)
         # Lightning's learning rate finder looks for an attribute of this name, and sets it to what it found.
         self.learning_rate: float | None = wanted.schedule.options.get(rate_key(wanted))
         self.mistakes: evaluation.Mistakes | None = None
-        self._outputs = None if isinstance(model, nn.Module) else num_classes
+        self._outputs = num_classes if handed_in is None else None
         self._schedule: Schedule | None = None  # once there is a Trainer
         self._scheduled_for: tuple[float | None, int] | None = None  # its rate, and the steps of its epochs
         self._length: departures.Length | None = None

@@ -89,7 +89,7 @@ def _of_trainer(wanted: Recipe, trainer: Trainer, *, compiled: bool) -> Iterator
 
 
 def _of_images(wanted: Recipe, asked: Mapping[str, Any], data: ImageDataModule | None) -> Iterator[str]:
-    """Changes handed to one of LitClassifier and ImageDataModule that only the other, which has not got them, heeds."""
+    """Changes given to LitClassifier that only ImageDataModule uses, or the reverse, where the other lacks them."""
     its = flatten(wanted.model_dump(mode="json"))
     of_data = {} if data is None else flatten(data.recipe.model_dump(mode="json"))
     for key in asked:

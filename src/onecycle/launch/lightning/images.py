@@ -14,9 +14,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from ...data import Dataset, ImageSet, Loader
 from ...errors import UserError
 from ...observer import Observer
-from ...preparation import Sets, as_dataset, build_loader, load_data, resolve, split
-from ...recipes import OWN, Recipe, checked, flatten, recipe
-from .batches import Epochs, InOrder
+from ...preparation import Sets, build_loader, load_data, resolve, split, with_own
+from ...recipes import Recipe, flatten, recipe
+from .batches import EpochBatches, InOrder
 
 INIT_REFUSED = "init is for onecycle.train; here, load an earlier run's weights into the net, and init=None"
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a recipe's, and what Lightning calls it
@@ -49,14 +49,8 @@ class ImageDataModule(LightningDataModule):
         **changes: Any,
     ) -> None:
         super().__init__()
-        wanted = recipe(name, **changes)
-        self._dataset: Dataset | Sets | None = None
-        if isinstance(data, str | Mapping):
-            wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
-        elif data is not None:
-            self._dataset = as_dataset(data, wanted.data.split_seed)
-            own = {"name": f"{OWN}images", "image_size": self._dataset.train.image_size}
-            wanted = checked(wanted.evolve(data=own), wanted.name)
+        self._dataset: Dataset | Sets | None
+        wanted, _, self._dataset = with_own(recipe(name, **changes), None, data)
         if wanted.init is not None:
             raise UserError(f"recipe {wanted.name}: {INIT_REFUSED}")
         if wanted.data.hardest:
@@ -103,18 +97,18 @@ class ImageDataModule(LightningDataModule):
             resolved = resolve(self.recipe.evolve(precision="fp32"), self.sets, torch.device("cpu"))
             self.recipe = resolved.evolve(precision=self.recipe.precision)
 
-    def train_dataloader(self) -> Epochs:
+    def train_dataloader(self) -> EpochBatches:
         """The augmented batches of the Trainer's epoch; without a Trainer, of one epoch after the other."""
         images, trainer = self._sets.train, self.trainer
         if trainer is None:
-            return Epochs(images, self._loader(images, train=True))
+            return EpochBatches(images, self._loader(images, train=True))
 
         def position() -> tuple[int, int]:
             overfits = trainer.overfit_batches  # type: ignore[attr-defined]  # set outside of its class
             epoch = 0 if overfits else trainer.current_epoch  # to overfit, the batches must be the same
             return epoch, trainer.fit_loop.batch_idx + 1
 
-        return Epochs(images, self._loader(images, train=True), position)
+        return EpochBatches(images, self._loader(images, train=True), position)
 
     def val_dataloader(self) -> InOrder:
         """The held-out images, or the test set where none are held out."""

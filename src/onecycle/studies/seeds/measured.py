@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...stats import PairedDifference, Spread, holm, needed, paired_difference, spread
+from ...stats import PairedDifference, Spread, holm, paired_difference, sample_size, spread
 
 Metric = Literal["accuracy", "accuracy_tta", "loss", "val_accuracy", "train_seconds", "images_per_second"]
 Status = Literal["finished", "failed", "missing"]
@@ -135,8 +135,8 @@ def seeds_needed(
     return tuple(
         SeedsNeeded(
             one,
-            needed(one / 100, deviation, paired=False),
-            None if not of_pairs else needed(one / 100, of_pairs, paired=True),
+            sample_size(one / 100, deviation, paired=False),
+            None if not of_pairs else sample_size(one / 100, of_pairs, paired=True),
         )
         for one in points
     )
@@ -160,7 +160,7 @@ def _paired(trials: Sequence[Trial], variant: str, baseline: str) -> Paired | No
     found = effects["accuracy"]
     enough = None
     if found.deviation is not None and not math.isclose(found.mean, 0.0, abs_tol=1e-12):
-        enough = needed(found.mean, found.deviation, paired=True)
+        enough = sample_size(found.mean, found.deviation, paired=True)
     return Paired(variant, baseline, both, effects, needed=enough)
 
 

@@ -20,14 +20,14 @@ from ...data import Dataset, ImageSet
 from ...errors import Stopped, UserError, shown
 from ...hardware import environment, resolve_device, threads
 from ...interruption import Terminated
-from ...observer import Observer, Progress, Said
-from ...preparation import Sets, build_net, fingerprints, resolve, split, with_own
+from ...observer import Observer, Progress, ProgressCallback
+from ...preparation import Sets, build_net, copied, fingerprints, resolve, split, with_own
 from ...progress import default_observer, duration
 from ...recipes import Recipe
 from ...rehearsal import rehearse
 from ...run import Run
 from ..engine import Engine, LocalEngine, Resources
-from ..job import Job, copied, forget_images, load_once, train_job
+from ..job import FOR_EACH_TRAINING, Job, forget_images, load_once, train_job
 from . import plan as plans
 from .measured import Trial
 from .plan import Plan
@@ -71,19 +71,19 @@ def trials(
     path = Path(out) if out is not None else Run.new_path(f"{found[0].recipe.name}_trials")
     if not plans.holds_trials(path):
         plans.check_free(path)
-    chosen = resolve_device(device)
+    torch_device = resolve_device(device)
     resources = _resources(found)
     forget_images()
     images: dict[str, dict[str, str | None]] = {}
     tests: list[ImageSet] = []
     for one in found:
-        sets = _rehearsed(one, model, data, data_dir, chosen, watcher, first=not tests)
+        sets = _rehearsed(one, model, data, data_dir, torch_device, watcher, first=not tests)
         tests.append(sets.test)
         images[one.label] = fingerprints(sets)
         del sets  # of several recipes they would not always fit into memory together
     _check_same_test(found, tests)
     with threads(resources.cpus):
-        asked = Plan(tuple(found), seeds, images, environment(chosen), difference)
+        asked = Plan(tuple(found), seeds, images, environment(torch_device), difference)
     if plans.holds_trials(path):  # before a line is said, and again once nobody else can write it
         Plan.read(path).extended(asked, path)
 
@@ -139,7 +139,7 @@ class _Work:
         places = {job_of(*pair).folder: pair for pair in self.missing}
         began = time.monotonic()
         with ExitStack() as stack:
-            say: Said | None = None
+            say: ProgressCallback | None = None
             if not local and self.missing:
                 say = stack.enter_context(self.watcher.progress_of("trials"))
                 say(0, len(self.missing), "")
@@ -183,13 +183,13 @@ class _Work:
 class _Within(Observer):
     """A training as one bar: what it says in words is left out."""
 
-    def __init__(self, say: Said) -> None:
+    def __init__(self, say: ProgressCallback) -> None:
         self._say = say
 
     def on_progress(self, progress: Progress) -> None:
         self._say(progress.step, progress.steps, f"loss {progress.loss:.3f}  acc {progress.accuracy:.1%}")
 
-    def progress_of(self, title: str) -> nullcontext[Said]:
+    def progress_of(self, title: str) -> nullcontext[ProgressCallback]:
         return nullcontext(lambda done, total, text: self._say(done, total, title))
 
 
@@ -248,7 +248,7 @@ def _rehearsed(
     wanted, net, dataset = with_own(variant.recipe, model, data)
     sets = split(wanted, dataset or load_once(wanted, None if data_dir is None else Path(data_dir), watcher))
     resolved = resolve(wanted, sets, device)
-    rehearse(resolved, copied(net) or build_net(resolved, len(sets.train.classes)), sets, device)
+    rehearse(resolved, copied(net, FOR_EACH_TRAINING) or build_net(resolved, len(sets.train.classes)), sets, device)
     if first:
         for line in advice(wanted, sets):
             watcher.on_message(line)

@@ -19,7 +19,7 @@ from ...data import Dataset, ImageSet
 from ...errors import Stopped, TrainingFailed, UserError
 from ...files import disk_errors
 from ...interruption import Terminated
-from ...observer import Observer, Said
+from ...observer import Observer, ProgressCallback
 from ...preparation import Sets, with_own
 from ...progress import default_observer
 from ...recipes import Recipe, recipe
@@ -180,7 +180,7 @@ class _Search:
         found.save()
         self._watcher.on_message(trial_line(trial, found))
 
-    def _look(self, say: Said) -> None:
+    def _look(self, say: ProgressCallback) -> None:
         """Tell of the trials that ended since the last time, which other processes have closed."""
         found = self._found()
         for trial in found.trials:

@@ -18,12 +18,12 @@ from ...data import Dataset, ImageSet
 from ...errors import TrainingFailed, UserError
 from ...hardware import resolve_device
 from ...observer import Observer, Progress
-from ...preparation import Sets, as_dataset, as_resolved, build_net, resolve, split, with_own
+from ...preparation import Sets, as_dataset, as_resolved, build_net, copied, resolve, split, with_own
 from ...recipes import Recipe, differences, recipe
 from ...rehearsal import rehearse
 from ...run import Run
 from ...sealing import write_sealed_json
-from ..job import Job, copied, load_once, train_job
+from ..job import FOR_EACH_TRAINING, Job, load_once, train_job
 from .study import State, Study, Terms
 
 HELD_OUT: Final = 0.1  # of the training images, where the recipe holds nothing out
@@ -129,12 +129,12 @@ def trial_recipe(base: Recipe, changes: Mapping[str, Any], *, pruned: bool) -> R
 
 def rehearse_trial(wanted: Recipe, model: nn.Module | None, parts: Dataset, device: str) -> None:
     """Raise UserError where a trial of this recipe could not be trained."""
-    checked, net, dataset = with_own(wanted, copied(model), parts)
+    checked, net, dataset = with_own(wanted, copied(model, FOR_EACH_TRAINING), parts)
     assert dataset is not None, "the parts"
     sets = split(checked, dataset)
-    chosen = resolve_device(device)
-    resolved = resolve(checked, sets, chosen)
-    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets, chosen)
+    torch_device = resolve_device(device)
+    resolved = resolve(checked, sets, torch_device)
+    rehearse(resolved, net or build_net(resolved, len(sets.train.classes)), sets, torch_device)
 
 
 def load_for(wanted: Recipe, given: Any, data_dir: Path | None, observer: Observer) -> Dataset | Sets:
