@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .errors import listed
 from .preparation import Sets
 from .recipes import Recipe
 from .stats import wilson_interval
@@ -41,10 +42,10 @@ def _few_images(sets: Sets) -> str:
     few = [(count, name) for name, count in counts.items() if count < FEW_IMAGES]
     if not few:
         return ""
-    listed = [f"{name} {count}" for count, name in sorted(few)]
+    named = listed([f"{name} {count}" for count, name in sorted(few)], _NAMED)
     return (
-        f"{len(few)} of {len(counts)} classes have fewer than {FEW_IMAGES} images to train on ({_some(listed)}); more "
-        "images help most, then the weights of an earlier run, with init"
+        f"{len(few)} of {len(counts)} classes have fewer than {FEW_IMAGES} images to train on ({named}); more images "
+        "help most, then the weights of an earlier run, with init"
     )
 
 
@@ -106,7 +107,8 @@ def _untested(sets: Sets, measured_on: str) -> str:
     without = [name for name, count in _counts(sets.test.labels, sets).items() if not count]
     if not without:
         return ""
-    return f"{measured_on} has no images of {_some(without)}, so that nothing will be known of how well these are told"
+    named = listed(without, _NAMED)
+    return f"{measured_on} has no images of {named}, so that nothing will be known of how well these are told"
 
 
 def _wide(sets: Sets, measured_on: str, *, folds: bool) -> str:
@@ -126,8 +128,3 @@ def _counts(labels: np.ndarray[tuple[int], np.dtype[np.int64]], sets: Sets) -> d
     """Images by class, in the order of the classes."""
     counts = np.bincount(labels, minlength=len(sets.train.classes)).tolist()
     return dict(zip(sets.train.classes, counts, strict=True))
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown}, ... ({len(names):,} in all)"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,6 +10,7 @@ from torch import nn
 from .data import Loader
 from .distributed import World
 from .errors import UserError
+from .hardware import source_digest
 from .preparation import Sets, build_loader, fingerprints
 from .recipes import Recipe, flatten
 from .rehearsal import try_side
@@ -31,7 +29,7 @@ def check_agreement(world: World, recipe: Recipe, sets: Sets, net: nn.Module | N
         **{f"recipe's {key}": value for key, value in flatten(recipe.model_dump(mode="json")).items()},
         **{f"images ({key.partition('_')[0]})": value for key, value in fingerprints(sets).items()},
         "net": None if net is None else [(name, list(one.shape)) for name, one in net.state_dict().items()],
-        "code of onecycle": _code(),
+        "code of onecycle": source_digest(),
         "torch": torch.__version__,
         "kind of device": world.device.type,
     }
@@ -81,13 +79,3 @@ def _values(there: object, on_first: object) -> str:
     """Both values where they are short enough to be shown."""
     both = f" ({there} there, {on_first} on rank 0)"
     return both if len(both) < 100 else ""
-
-
-@cache
-def _code() -> str:
-    """The SHA-256 of all modules of the package."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return digest.hexdigest()

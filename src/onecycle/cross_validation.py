@@ -6,9 +6,8 @@ out_of_fold.npz and, last, folds.json. n images, k classes.
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import files
 from .errors import UserError
 from .evaluation import Evaluation, evaluate
 from .explanation import LabelErrors, find_label_errors
@@ -178,16 +176,6 @@ def check_plan(path: Path) -> None:
     """Raise UserError where a folder is none of a cross-validation."""
     if not is_cross_validation(path):
         raise UserError(f"{path}: holds no {FOLDS_PLAN}; the folder of a cross-validation is needed")
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the folder against a second process. Raises UserError where one holds it."""
-    try:
-        with files.locked(path / ".lock", wait=False):
-            yield
-    except files.Locked:
-        raise UserError(f"{path}: another process is training here; wait for it or stop it") from None
 
 
 def _arrays(path: Path, written: object) -> dict[str, NDArray[Any]]:

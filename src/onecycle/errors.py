@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class OnecycleError(Exception):
@@ -67,6 +68,12 @@ def shown(value: object, most: int = 60) -> str:
     except ValueError:  # an integer of more digits than Python will print
         text = "that number"
     return text if len(text) < most else text[: most - 3] + "..."
+
+
+def listed(names: Sequence[Any], most: int) -> str:
+    """The first `most` names, and how many there are in all where that is more."""
+    shown_names = ", ".join(map(str, names[:most]))
+    return shown_names if len(names) <= most else f"{shown_names}, ... ({len(names):,} in all)"
 
 
 def suggestion(value: object, allowed: Iterable[str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import hashlib
 import itertools
 import os
 import platform
@@ -147,6 +149,15 @@ def reused_memory(device: torch.device) -> Iterator[None]:
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
         libc.malloc_trim(0)
+
+
+@functools.cache
+def source_digest() -> str:
+    """The SHA-256 of all modules of this package, by which processes know that they run the same code."""
+    digest, package = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def environment(device: torch.device) -> dict[str, Any]:

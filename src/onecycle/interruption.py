@@ -16,6 +16,13 @@ class Terminated(BaseException):
     """Raised by SIGTERM outside a training loop, as KeyboardInterrupt is by SIGINT."""
 
 
+def signal_of(interrupt: BaseException) -> signal.Signals:
+    """The signal behind a Stopped, a Terminated or a KeyboardInterrupt."""
+    if isinstance(interrupt, Stopped):
+        return interrupt.signal_number
+    return signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+
+
 class Stop:
     """Remembers a signal until the loop comes to a place where its state is whole."""
 

@@ -113,7 +113,8 @@ def as_dataset(data: Any, seed: int) -> Dataset:
     if isinstance(data, ImageSet):
         if len(data) < TEST_SHARE:
             raise UserError(
-                f"data has {len(data)} images; at least {TEST_SHARE}, of which one tests, or a Dataset of two"
+                f"data has {len(data)} images; {TEST_SHARE} or more are needed, as one in {TEST_SHARE} is kept for "
+                "testing, or a Dataset with a training and a test set"
             )
         test, train = stratified_split(data.labels, len(data) // TEST_SHARE, seed)
         data = Dataset(data.subset(train), data.subset(test))

@@ -29,7 +29,10 @@ def restore(run: Run, state: TrainingState, epochs: Epochs, saved: dict[str, Any
             raise ValueError(f"step {state.step} is not of epoch {state.epoch + 1}")
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{run.checkpoints.path}: the checkpoint is of another net ({reason})") from None
+        raise UserError(
+            f"{run.checkpoints.path}: the checkpoint does not fit this training, or is of another net ({reason}); the "
+            "net, images and recipe that it began with are needed"
+        ) from None
 
 
 def take_up(

@@ -9,6 +9,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -157,6 +158,11 @@ class Run(RunFiles):
             raise damaged(self.path / "summary.json", f"it has no {', '.join(wrong)}")
         return {key: value for key, value in found.items() if key != "files"}
 
+    @classmethod
+    def of(cls, run: str | Path | Self) -> Self:
+        """The run itself, or the one in the folder that is named. Raises UserError where that is none."""
+        return cls.open(Path(run)) if isinstance(run, str | Path) else run
+
     @property
     def saved(self) -> bool:
         """Whether a checkpoint was ever written, even if it is gone.
@@ -264,14 +270,9 @@ class Run(RunFiles):
         digests = {path.name: digest(path.read_bytes()) for path in there}
         write_sealed_json(self.path / "summary.json", {**summary, "files": digests})
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the folder against a second training. Raises UserError where another process holds it."""
-        try:
-            with files.locked(self.path / ".lock", wait=False):
-                yield
-        except files.Locked:
-            raise UserError(f"{self.path}: another process is training here; wait for it or stop it") from None
+        return locked_for_training(self.path)
 
     def __repr__(self) -> str:
         return f"Run({json.dumps(str(self.path))})"
@@ -280,6 +281,16 @@ class Run(RunFiles):
         # Copies, as safetensors refuses tensors that share memory, which tied weights do.
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
         write_bytes(self.path / name, save(tensors, {key: value}))  # of several keys the order is another each time
+
+
+@contextlib.contextmanager
+def locked_for_training(folder: Path) -> Iterator[None]:
+    """Hold a folder against a second training. Raises UserError where another process holds it."""
+    try:
+        with files.locked(folder / ".lock", wait=False):
+            yield
+    except files.Locked:
+        raise UserError(f"{folder}: another process is training here; wait for it or stop it") from None
 
 
 def check_no_run_file(out: Path, instead: str = "export") -> None:

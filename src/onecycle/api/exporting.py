@@ -36,7 +36,7 @@ def export(
     `data_dir` is where the images lie if no longer where they were. Raises UserError where something is missing, does
     not fit or does not agree; then no file is written.
     """
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened = Run.of(run)
     opened.summary  # noqa: B018 - a training that has not ended is said first
     try:
         sets = images_of(opened, data=data, data_dir=data_dir, observer=default_observer())

@@ -34,6 +34,7 @@ from ..preparation import (
 from ..progress import default_observer
 from ..recipes import OWN, Recipe, differences, recipe
 from ..rehearsal import rehearse
+from ..run import locked_for_training
 from .folds_explanation import FoldsExplanation, images_of_rows
 from .image_files import ImageFiles, image_files
 from .runs import Run
@@ -202,7 +203,7 @@ class _Folds:
 
 def _go(path: Path, everything: _Folds, handed_in: Dataset | None, watcher: Observer, report: bool) -> CrossValidation:
     """Train what is missing, then predict what each fold held out."""
-    with cross_validation.locked(path):
+    with locked_for_training(path):
         for number in range(1, len(everything) + 1):
             try:
                 _train_fold(path, number, everything, handed_in, watcher, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from .. import comparison, evaluation, explanation, reporting
 from ..comparison import Comparison
 from ..data import Dataset, ImageSet
-from ..errors import UserError
+from ..errors import UserError, listed
 from ..evaluation import Evaluation
 from ..hardware import fast, resolve_device
 from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
@@ -42,7 +42,7 @@ def evaluate(
     have no test part. `model` is the net, where the training was handed one.
     Raises UserError where something is missing or does not fit.
     """
-    opened, torch_device = _opened(run), resolve_device(device)
+    opened, torch_device = Run.of(run), resolve_device(device)
     if data is None:
         return evaluation.evaluate_run(opened)
     images = _other_images(opened, data, data_dir)
@@ -75,7 +75,7 @@ def explain(
     lie if no longer where they were; without images there are no pictures. Raises UserError where something else is
     missing, or nothing was mistaken so.
     """
-    opened = _opened(run)
+    opened = Run.of(run)
     stored = opened.predictions()
     evaluation.evaluate_run(opened)  # whatever is wrong with the predictions is said first
     found = evaluation.mistakes(stored["logits"], stored["labels"])
@@ -123,7 +123,7 @@ def report(
     and is not handed in again, the results of a training that has not ended. Other options are as for `explain`.
     """
     to = _page(out)
-    opened = _opened(run)
+    opened = Run.of(run)
     torch_device = resolve_device(device)
     sets, why_no_images = _images_if_there(opened, data, data_dir)
     net, why_no_net = _net_if_there(opened, model, torch_device)
@@ -138,7 +138,7 @@ def watch(
     device: str = "auto",
 ) -> Iterator[Path]:
     """Keep the report of a run in progress fresh; yields its path each time, the last time when the run is over."""
-    opened, to = _opened(run), _page(out)
+    opened, to = Run.of(run), _page(out)
 
     def write(running: bool) -> Path:
         if not running:
@@ -161,16 +161,12 @@ def compare(
     With `out` a page is written there, as one HTML file; `data` and `data_dir` are for its images, which are left out
     where they are not at hand. Raises UserError where the runs cannot be compared.
     """
-    opened, page = [_opened(run) for run in runs], _page(out)
+    opened, page = [Run.of(run) for run in runs], _page(out)
     found = comparison.compare(opened)
     if page is not None:
         sets, why = _images_if_there(opened[0], data, data_dir)
         reporting.write_comparison(found, sets.test if sets else None, page, why_no_images=why)
     return found
-
-
-def _opened(run: str | Path | Run) -> Run:
-    return run if isinstance(run, Run) else Run.open(Path(run))
 
 
 def _images_if_there(run: Run, data: Dataset | ImageSet | None, data_dir: str | Path | None) -> tuple[Sets | None, str]:
@@ -205,8 +201,8 @@ def _other_images(run: Run, data: Dataset | ImageSet | str, data_dir: str | Path
     images = data if isinstance(data, ImageSet) else as_dataset(data, seed=0).test
     if images.classes != run.classes:
         raise UserError(
-            f"the images have the classes {_listed(images.classes)}; those of {run.path} are needed: "
-            f"{_listed(run.classes)}"
+            f"the images have the classes {listed(images.classes, _CLASSES_NAMED)}; those of {run.path} are needed: "
+            f"{listed(run.classes, _CLASSES_NAMED)}"
         )
     if images.image_size != run.recipe.data.image_size:
         raise UserError(
@@ -223,11 +219,6 @@ def _named_images(run: Run, name: str, data_dir: str | Path | None) -> ImageSet:
         return load_data(wanted, data_dir).test
     found = load_own(wanted, data_dir, observer=default_observer())
     return found.test or found.train
-
-
-def _listed(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:_CLASSES_NAMED])
-    return shown if len(classes) <= _CLASSES_NAMED else f"{shown}, ... ({len(classes):,} in all)"
 
 
 def _counted(say: Callable[[int, int, str], None], batches: int) -> Callable[[], None]:

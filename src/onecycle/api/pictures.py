@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from .. import evaluation, explanation, plots, reporting
 from ..errors import Stopped, UserError
 from ..evaluation import Mistakes
 from ..explanation import Activations
-from ..interruption import Terminated
+from ..interruption import Terminated, signal_of
 from ..lr_range import LrRange
 from ..observer import Observer
 from ..plots import Figure
@@ -45,7 +44,7 @@ def finish(
         _draw_and_report(run, sets, model, device, observer, failed, missing_only)
     except (KeyboardInterrupt, Terminated) as interrupt:
         what = "interrupted while its pictures and report were written"
-        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        number = signal_of(interrupt)
         on = f"go on with: onecycle train --resume {run.path}"
         raise Stopped(f"{run.path}: the training has ended; {what}; {on}", number) from None
     if failed:

@@ -56,7 +56,7 @@ def predict(
     """
     if damaged not in get_args(Damaged):
         raise UserError(f"damaged {damaged!r} is not allowed; {suggestion(damaged, get_args(Damaged))}")
-    opened = _opened(run)
+    opened = Run.of(run)
     several: Any = [images] if isinstance(images, str | os.PathLike | Image.Image) else images
     of_paths = isinstance(several, Sequence) and all(isinstance(image, str | os.PathLike) for image in several)
     files = list_images(several) if of_paths else []
@@ -97,7 +97,7 @@ def write_predictions(
     image, by default 3. Files that cannot be read are left out and returned, with the reason. Other options are as for
     `predict`. Nothing is written before all is known to fit.
     """
-    opened = _opened(run)
+    opened = Run.of(run)
     if form not in FORMATS:
         raise UserError(f"format {form!r} is not allowed; {suggestion(form, FORMATS)}")
     top = min(3, len(opened.classes)) if top_k is None else top_k
@@ -171,7 +171,3 @@ def _pixels(images: Any, predictor: Predictor) -> Pixels:
             name = image if isinstance(image, str | os.PathLike) else f"image {number}"
             raise UserError(f"{name}: {error}") from None
     return found
-
-
-def _opened(run: str | Path | Run) -> Run:
-    return run if isinstance(run, Run) else Run.open(Path(run))

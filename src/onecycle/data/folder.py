@@ -138,4 +138,9 @@ def _threads(files: Sequence[Path]) -> int:
             sizes.append(file.stat().st_size)
     if sum(sizes) <= _SMALL_BYTES * len(sizes):
         return 1
+    return usable_cpus()
+
+
+def usable_cpus() -> int:
+    """How many processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

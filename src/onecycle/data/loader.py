@@ -50,7 +50,11 @@ class Augmentation:
             for key, allowed in (("padding", ("zeros", "reflect")), ("flip", ("random", "alternating", "none")))
             if getattr(self, key) not in allowed
         ]
-        problems += [f"{key} is negative; 0 or more" for key in ("crop_padding", "cutout") if getattr(self, key) < 0]
+        problems += [
+            f"{key} {getattr(self, key)} is negative; 0 or more"
+            for key in ("crop_padding", "cutout")
+            if getattr(self, key) < 0
+        ]
         problems += [
             f"{key} {getattr(self, key)} is not allowed; 0 or more, {at_most}"
             for key, holds, at_most in (

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, one_line, suggestion
+from ..errors import UserError, listed, one_line, suggestion
 from .arrays import IMAGES_NPY, Arrays, read_npy, read_npz
 from .cache import Decoded
 from .decode import Fit
@@ -169,12 +169,12 @@ def _classes(path: Path, labels: Mapping[str, Sequence[Any]], notes: list[str]) 
         strange = sorted(counts.keys() - set(known))
         if strange:
             raise UserError(
-                f"{path}: {_some(strange)} in the {part} part {'are' if len(strange) > 1 else 'is'} not in the "
-                "training part; the same classes are needed"
+                f"{path}: {listed(strange, _NAMED)} in the {part} part {'are' if len(strange) > 1 else 'is'} not in "
+                "the training part; the same classes are needed"
             )
         missing = [label for label in known if label not in counts]
         if missing and part != "test":  # of the test set, a training says so
-            notes.append(f"{path}: the {part} part has no images of {_some(missing)}")
+            notes.append(f"{path}: the {part} part has no images of {listed(missing, _NAMED)}")
     return {label: number for number, label in enumerate(known)}
 
 
@@ -196,11 +196,11 @@ def _copies(path: Path, listing: Listing, found: Decoded) -> list[str]:
         same = [entry.name for digest, entry in files.items() if digest in trained_on]
         if same:
             notes.append(
-                f"{path}: {len(same):,} of the {part} part's images are in the training part too ({_some(same)}); they "
-                "do not tell how good the net is on new ones"
+                f"{path}: {len(same):,} of the {part} part's images are in the training part too "
+                f"({listed(same, _NAMED)}); they do not tell how good the net is on new ones"
             )
     if torn:
-        notes.append(f"{path}: {len(torn):,} of the images are there with another label too ({_some(torn)})")
+        notes.append(f"{path}: {len(torn):,} of the images are there with another label too ({listed(torn, _NAMED)})")
     return notes
 
 
@@ -220,7 +220,7 @@ def _own_images(path: Path, sets: Mapping[str, ImageSet], notes: Sequence[str]) 
     counts = np.bincount(train.labels, minlength=len(train.classes))
     without = [train.classes[number] for number in np.flatnonzero(counts == 0)]
     if without:
-        raise UserError(f"{path}: no images of {_some(without)} to train; one of each class at least")
+        raise UserError(f"{path}: no images of {listed(without, _NAMED)} to train; one of each class at least")
     return OwnImages(train, sets.get("val"), sets.get("test"), tuple(map(one_line, notes)))
 
 
@@ -231,10 +231,5 @@ def _damaged(path: Path, entries: Sequence[Entry], bad: Mapping[int, str], damag
         count = f"{path}: damaged: {len(bad):,} of {len(entries):,} files"
         way_out = f"{path}: mend or remove what is damaged, or leave it out with data.damaged=skip"
         raise UserError(*first_of(lines, count), way_out)
-    names = _some([entries[number].name for number in sorted(bad)])
+    names = listed([entries[number].name for number in sorted(bad)], _NAMED)
     return [f"{path}: left out as damaged: {len(bad):,} of {len(entries):,} files, {names}"]
-
-
-def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, names[:_NAMED]))
-    return shown if len(names) <= _NAMED else f"{shown}, ... ({len(names):,} in all)"

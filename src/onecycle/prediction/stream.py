@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.decode import BadImage, Fit
-from ..data.folder import decode_file
+from ..data.folder import decode_file, usable_cpus
 from .predictor import Predictor
 
 _CHUNK: Final = 16  # files a task
@@ -61,7 +60,7 @@ def _batches(
 
 def _decoded(files: Sequence[Path], side: int, fit: Fit, ahead: int) -> Iterator[tuple[Path, NDArray[np.uint8] | str]]:
     """Each file with its pixels, or the reason why it has none; `ahead` files are under way."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = usable_cpus()
     waiting: deque[tuple[Sequence[Path], Future[list[NDArray[np.uint8] | str]]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:

@@ -31,7 +31,7 @@ def serve(
     they were. Raises UserError where something is missing or cannot be listened on, and Stopped when a signal has ended
     it.
     """
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened = Run.of(run)
     opened.summary  # noqa: B018 - a training that has not ended is said first
     on, allowed = resolve_device(device), limits or Limits()
     _check_extra()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import platform
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from ...errors import Stopped, TrainingFailed, UserError
-from ...hardware import threads
+from ...hardware import source_digest, threads
 
 J = TypeVar("J")
 
@@ -92,11 +91,8 @@ def versions() -> dict[str, str]:
 
     Of torch's builds for CPUs and GPUs the number alone counts: where the work is handed out there may be no GPU.
     """
-    digest, package = hashlib.sha256(), Path(__file__).parents[2]
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
     return {
-        "onecycle": f"{version('onecycle')} ({digest.hexdigest()[:12]})",
+        "onecycle": f"{version('onecycle')} ({source_digest()[:12]})",
         "Python": ".".join(platform.python_version_tuple()[:2]),
         **{name: version(name).partition("+")[0] for name in _PACKAGES},
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -19,7 +18,7 @@ from ...comparison import setting
 from ...data import Dataset, ImageSet
 from ...errors import Stopped, UserError, shown
 from ...hardware import environment, resolve_device, threads
-from ...interruption import Terminated
+from ...interruption import Terminated, signal_of
 from ...observer import Observer, Progress, ProgressCallback
 from ...preparation import Sets, build_net, copied, fingerprints, resolve, split, with_own
 from ...progress import default_observer, duration
@@ -278,9 +277,7 @@ def _line(error: Exception) -> str:
 
 def _stopped(path: Path, by: BaseException) -> Stopped:
     """The error for a signal: where to go on."""
-    number = signal.SIGTERM if isinstance(by, Terminated) else signal.SIGINT
-    if isinstance(by, Stopped):
-        number = by.signal_number
+    number = signal_of(by)
     finished = len(Trials.load(path).finished)
     there = f"{finished} trial{'s' * (finished != 1)} finished, and what one had begun is saved"
     return Stopped(f"stopped by {number.name}; {there}; go on with the same command and --out {path}", number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from ...api.training import with_init
 from ...data import Dataset, ImageSet
 from ...errors import Stopped, TrainingFailed, UserError
 from ...files import disk_errors
-from ...interruption import Terminated
+from ...interruption import Terminated, signal_of
 from ...observer import Observer, ProgressCallback
 from ...preparation import Sets, with_own
 from ...progress import default_observer
@@ -98,14 +97,27 @@ def search(
     plan = Plan(base, wanted, sampler, pruner, known, parts.test.fingerprint(), len(parts.test))
     del parts
     most = grid_size(wanted) if sampler == "grid" else trials or TRIALS
+    total = min(most, trials or most)
     url = storage or sqlite_url(str((path / DATABASE).absolute()))
     epochs = int(wanted.most("schedule.epochs") or base.epochs)
-    terms = Terms(url, plan.study_name, sampler, pruner, base.seed, epochs, wanted)
+    terms = Terms(
+        url=url, name=plan.study_name, sampler=sampler, pruner=pruner, seed=base.seed, epochs=epochs, space=wanted
+    )
     with alone(path):
         plan.begin(path)
         study = Study.create(terms)
-    total = min(most, trials or most)
-    session = Session(path, base, terms, total, timeout, time.time(), place, device, net, dataset)
+    session = Session(
+        folder=path,
+        base=base,
+        terms=terms,
+        trials=total,
+        timeout=timeout,
+        started=time.time(),
+        data_dir=place,
+        device=device,
+        model=net,
+        data=dataset,
+    )
     return _Search(plan, session, study, watcher).run(engine or LocalEngine(), workers)
 
 
@@ -147,7 +159,7 @@ class _Search:
                     self._watcher.on_message(f"lost to {', '.join(lost)}: {len(lost)} of {workers} workers")
                 Worker(self._session, self._study, self._tell, self._watcher).run(engine, resources)  # what they left
         except (Stopped, KeyboardInterrupt, Terminated) as error:
-            number = error.signal_number if isinstance(error, Stopped) else _number_of(error)
+            number = signal_of(error)
             go_on = f"go on with the same command and --out {self._session.folder}"
             raise Stopped(f"the search was stopped by {number.name}; saved, {go_on}", number) from None
         finally:
@@ -191,7 +203,3 @@ class _Search:
         under_way = [f"trial {one.number}" for one in found.trials if one.state == "running"]
         if under_way:
             say(len(self._told), self._session.trials, ", ".join(under_way))
-
-
-def _number_of(error: BaseException) -> signal.Signals:
-    return signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
