@@ -120,7 +120,7 @@ def chosen_recipes(
     quick = arguments.quick
     recipes = [onecycle.recipe(name, **(QUICK if quick else {})) for name in arguments.recipes]
     modes = arguments.modes or (MODES if device.type == "cuda" else MODES[:1])
-    kept = folder / "modes.json"
+    kept = folder / f"modes_{'_'.join(modes)}{'_quick' * quick}.json"
     rows: list[dict[str, Any]] = read_json(kept) if kept.exists() else []
     timed_steps = {"steps": 1, "warmup": 1} if quick else {"steps": 20, "warmup": 5}
     for recipe in recipes:

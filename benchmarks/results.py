@@ -93,7 +93,11 @@ def keep(run: onecycle.Run) -> Path:
     summary = run.summary
     folder = RESULTS / f"{summary['recipe']}_{slug(summary['device'])}_s{summary['seed']}"
     folder.mkdir(exist_ok=True)
+    stored = folder / "recipe.yaml"
+    if stored.exists() and stored.read_bytes() != (run.path / "recipe.yaml").read_bytes():
+        raise onecycle.UserError(f"{folder}: holds a run of another recipe than {run.path}; move one of them away")
     for name in KEPT:
+        (folder / name).unlink(missing_ok=True)
         if (run.path / name).exists():
             shutil.copyfile(run.path / name, folder / name)
     return folder

@@ -25,6 +25,8 @@ from measuring.held_out import held_out_data
 import onecycle
 from onecycle.files import read_csv, write_csv
 from onecycle.hardware import resolve_device
+from onecycle.preparation import as_resolved
+from onecycle.recipes import differences
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
@@ -62,6 +64,7 @@ def tune(recipe: str, runs: Path, names: Collection[str]) -> None:
     for name, changes in TUNINGS[recipe].candidates.items():
         if name not in names:
             continue
+        check_same(recipe, runs / name, {**TUNINGS[recipe].base, **changes})
         if not is_done(runs / name):
             train(recipe, runs / name, {**TUNINGS[recipe].base, **changes})
         write_csv(path, rows(recipe, runs, read_csv(path)), COLUMNS)
@@ -73,6 +76,18 @@ def train(recipe: str, folder: Path, changes: Changes) -> None:
         onecycle.resume(folder, data=held_out_data())
     else:
         onecycle.train(recipe, data=held_out_data(), out=folder, **changes)
+
+
+def check_same(name: str, folder: Path, changes: Changes) -> None:
+    """Raise UserError where a candidate's run has other keys than the candidate has now."""
+    if not folder.exists():
+        return
+    stored = onecycle.load(folder).recipe
+    found = differences(as_resolved(onecycle.recipe(name, **changes), stored), stored)
+    of_images = ("data.name", "data.image_size", "data.val_fraction")  # which are handed in
+    other = [key for key in found if key not in of_images]
+    if other:
+        raise onecycle.UserError(f"{folder}: has another {other[0]} than the candidate has now; move it away")
 
 
 def is_done(folder: Path) -> bool:

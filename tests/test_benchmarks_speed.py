@@ -412,6 +412,9 @@ def test_a_record_of_other_settings_is_refused(tmp_path, monkeypatch):
 
     with pytest.raises(onecycle.UserError, match=r"ours_s0\.json: of other settings \(settings differ\)"):
         take_turns(turns, tmp_path, [Sleeper("ours", 1.0, settings=2)], [0])
+    monkeypatch.setattr(turns, "device_name", lambda device: "another processor")
+    with pytest.raises(onecycle.UserError, match=r"ours_s0\.json: of other settings \(hardware differ\)"):
+        take_turns(turns, tmp_path, [Sleeper("ours", 1.0)], [0])
 
 
 def test_nothing_is_begun_that_would_be_late(tmp_path, monkeypatch):

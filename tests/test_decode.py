@@ -307,3 +307,46 @@ def test_formats_and_suffixes_belong_together() -> None:
     assert {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"} <= SUFFIXES
     assert all(suffix == suffix.lower() and Image.EXTENSION[suffix] in FORMATS for suffix in SUFFIXES)
     assert {TiffImagePlugin.TiffImageFile.format, PngImagePlugin.PngImageFile.format} <= set(FORMATS)
+
+
+def grey_tiff(bits: int, white_is_zero: bool, values: bytes) -> bytes:
+    """A TIFF of 8 x 8 grey pixels, as the standard has it; Pillow writes none of 12 bits."""
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 277: 1, 278: 8}
+    entries = {**{tag: (3, value) for tag, value in tags.items()}, 273: (4, 8 + 2 + 12 * 9 + 4), 279: (4, len(values))}
+    header = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    rows = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in sorted(entries.items()))
+    return header + rows + bytes(4) + values
+
+
+@pytest.mark.parametrize(
+    ("bits", "white_is_zero", "values", "level"),
+    [
+        (12, False, b"\xff" * 96, 255),
+        (16, False, b"\x60\xea" * 64, 233),  # 60000
+        (16, True, b"\x60\xea" * 64, 22),
+        (8, True, b"\xf0" * 64, 15),
+    ],
+)
+def test_a_tiff_of_grey_is_as_bright_as_its_tags_say(bits: int, white_is_zero: bool, values: bytes, level: int) -> None:
+    assert np.unique(decode(grey_tiff(bits, white_is_zero, values), side=8)).tolist() == [level]
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "row", "transparent"),
+    [
+        (2, 0, b"\x55" * 2, struct.pack(">H", 1)),
+        (4, 0, b"\x55" * 4, struct.pack(">H", 5)),
+        (8, 0, b"\x07" * 8, struct.pack(">H", 7)),
+        (16, 2, struct.pack(">HHH", 1000, 2000, 3000) * 8, struct.pack(">HHH", 1000, 2000, 3000)),
+    ],
+)
+def test_the_transparent_colour_of_a_png_is_white(depth: int, colour: int, row: bytes, transparent: bytes) -> None:
+    header = struct.pack(">IIBBBBB", 8, 8, depth, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(8 * (b"\0" + row))), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    assert np.unique(decode(content, side=8)).tolist() == [255]
+    opaque = content.replace(parts[1], b"")
+    assert decode(opaque, side=8).max() < 255

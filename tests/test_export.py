@@ -291,7 +291,9 @@ def test_a_file_that_does_not_agree_is_not_kept(run: Run, tmp_path: Path, monkey
 
 
 def test_what_cannot_be_exported_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "net.onnx"
+    out = tmp_path / "net.safetensors"
+    with pytest.raises(UserError, match=r"net\.pt2: is to be written as onnx; net\.onnx, or --format pt2"):
+        run.export(out=tmp_path / "net.pt2", data=data())
     with pytest.raises(UserError, match="format 'onx' is not allowed; did you mean 'onnx'"):
         run.export(form="onx")
     with pytest.raises(UserError, match="int8 goes with the format onnx alone"):

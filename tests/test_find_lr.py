@@ -83,6 +83,26 @@ def test_a_recipe_whose_momentum_cycles_is_swept_at_the_optimisers_own() -> None
     assert found_by(**sgd, **{"schedule.momentum": [0.5, 0.6]}) == found_by(**sgd)
 
 
+@pytest.mark.parametrize("resize", [[[0, 16], [2, 24]], [[0, 24], [1, 16]], [[0, 24], [1, 16], [2, 24]]])
+def test_the_images_of_a_sweep_have_one_size_that_of_the_highest_rate(resize: list[list[int]]) -> None:
+    sides: set[int] = set()
+
+    class Seeing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if torch.is_grad_enabled():  # rather than in a rehearsal
+                sides.add(images.shape[-1])
+            logits: torch.Tensor = self.net(images)
+            return logits
+
+    wanted = small_recipe(**{"augment.resize": resize, "schedule.epochs": 3, "schedule.peak_epoch": 1.5})
+    onecycle.find_lr(wanted, model=Seeing(), data=dataset(), **{**QUICK, "sweeps": 1})
+    assert sides == {16}
+
+
 def test_the_same_is_found_again() -> None:
     assert found_by() == found_by()
     assert found_by().sweeps != found_by(seed=5).sweeps

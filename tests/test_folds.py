@@ -235,6 +235,26 @@ def test_each_fold_can_begin_with_an_earlier_run(tmp_path: Path) -> None:
     assert all(bool((value == before[name]).all()) for name, value in model.state_dict().items())
 
 
+def test_folds_that_are_left_begin_with_the_weights_of_the_first(tmp_path: Path) -> None:
+    short: dict[str, Any] = {"schedule.epochs": 1, "schedule.peak_epoch": 0.5}
+    first = onecycle.train(small_recipe(**short), model=net(), data=dataset(), out=tmp_path / "first", observer=SILENT)
+    cross_validate(tmp_path / "cv", init=first, model=net(seed=5), folds=2, **short)
+    handed_in = {"model": net(seed=5), "data": dataset(), "observer": SILENT}
+    (tmp_path / "cv/folds.json").unlink()
+    shutil.move(first.path, tmp_path / "away")
+    found = onecycle.resume_folds(tmp_path / "cv", **handed_in)  # both have begun
+    assert len(found.runs) == 2
+    (tmp_path / "cv/folds.json").unlink()
+    shutil.rmtree(tmp_path / "cv/fold2")
+    before = {path: path.read_bytes() for path in (tmp_path / "cv").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"first: no such folder"):
+        onecycle.resume_folds(tmp_path / "cv", **handed_in)
+    onecycle.train(small_recipe(seed=1, **short), model=net(), data=dataset(), out=first.path, observer=SILENT)
+    with pytest.raises(UserError, match="is no longer the run that the training was to begin with"):
+        onecycle.resume_folds(tmp_path / "cv", **handed_in)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "cv").rglob("*") if path.is_file()}
+
+
 # --- stopped and gone on with ------------------------------------------------------------------------------------
 
 

@@ -151,6 +151,8 @@ def test_pictures_and_report_can_be_left_for_later(tmp_path: Path, drawn: None) 
 
 def test_runs_are_compared(own: Run, tmp_path: Path) -> None:
     other = shutil.copytree(own.path, tmp_path / "other")
+    with pytest.raises(UserError, match="data and data_dir are for the images of a page; out names it"):
+        onecycle.compare(own, other, data_dir=tmp_path)
     found = onecycle.compare(own, other, out=tmp_path / "page.html", data=dataset())
     assert found.differences[0].difference == 0 and found.differences[0].p == 1
     assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")

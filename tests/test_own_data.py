@@ -48,6 +48,13 @@ def test_numbered_png_files_give_the_arrays_that_they_were_written_from(tmp_path
     assert isinstance(found.train.images_nhwc, np.memmap) and not found.train.images_nhwc.flags.owndata
 
 
+def test_copies_among_the_training_images_are_said(tmp_path: Path) -> None:
+    place = write_levels(tmp_path / "set", {**TWO, "cat/copy.png": 10})
+    (note,) = own_images(place, image_size=8).notes
+    assert note.startswith(f"{place}: 1 of the training images are copies of others (")
+    assert own_images(write_levels(tmp_path / "other", TWO), image_size=8).notes == ()
+
+
 def test_images_are_in_the_order_of_their_names_then_of_their_classes(tmp_path: Path) -> None:
     files = {"b/2.png": 1, "a/10.png": 3, "a/2.png": 0, "b/sub/1.png": 5, "a/x/1.png": 6, "b/9.png": 2, "a/a.png": 4}
     found = own_images(write_levels(tmp_path / "set", files), image_size=8)

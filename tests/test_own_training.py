@@ -98,6 +98,17 @@ def test_a_run_on_a_folder_goes_on_from_elsewhere(tmp_path: Path, monkeypatch: p
         images_of(whole, data_dir="../moved")
 
 
+def test_the_home_folder_may_be_written_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_set(tmp_path / "photos")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    data = {"name": str(write_set(tmp_path / "elsewhere"))}
+    run = onecycle.train(
+        small_recipe(), model=net(), data=data, data_dir="~/photos", out=tmp_path / "run", observer=onecycle.Observer()
+    )
+    assert run.environment["data_dir"] == str(tmp_path / "photos")
+
+
 def test_png_files_and_arrays_of_the_same_images_train_the_same(tmp_path: Path) -> None:
     data = dataset()
     write_images(tmp_path / "set/train", data.train)
@@ -251,5 +262,9 @@ def test_commands_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     write_images(tmp_path / "parted/test", images(12, 6))
     assert call("evaluate", run, "--data", tmp_path / "parted", "--json") == 0
     assert json.loads(capsys.readouterr().out)["images"] == 12
+    write_images(tmp_path / "held/train", images(30, 5))
+    write_images(tmp_path / "held/val", images(12, 6))
+    assert call("evaluate", run, "--data", tmp_path / "held", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 42
     assert call("evaluate", run, "--data", "nowhere/photos") == 2
     assert "nowhere/photos: no such folder or file; a folder of class folders" in capsys.readouterr().err

@@ -51,6 +51,12 @@ def test_the_small_files_of_a_finished_run_are_kept(
     names = {"summary.json", "metrics.csv", "environment.json", "recipe.yaml"}
     assert {path.name for path in folder.iterdir()} == names
     assert all((folder / name).read_bytes() == (run.path / name).read_bytes() for name in names)
+    before = (folder / "metrics.csv").read_bytes()
+    other = recipe.evolve(augment={"cutout": 0})
+    again = onecycle.train(other, model=net(), data=dataset(), out=tmp_path / "other", observer=onecycle.Observer())
+    with pytest.raises(onecycle.UserError, match=r"holds a run of another recipe than .*other; move one of them away"):
+        results.keep(again)
+    assert (folder / "metrics.csv").read_bytes() == before
 
 
 def test_seeds_become_one_line_with_an_interval(results: ModuleType) -> None:

@@ -105,6 +105,15 @@ def test_what_is_refused(spec: dict[str, Any], words: str) -> None:
     assert len(refused(spec, words, "the space: ")) == 1
 
 
+def test_how_many_images_there_are_is_no_matter_of_a_search_whose_folds_are_drawn_of_them() -> None:
+    limits = {"data.train_limit": [1000, 2000]}
+    assert len(read_space(limits, BASE).parameters) == 1
+    with pytest.raises(
+        UserError, match=r"data\.train_limit: no matter of a search with data\.fold: the trials would be"
+    ):
+        read_space(limits, BASE.evolve(data={"fold": (1, 5)}))
+
+
 def test_all_problems_are_said_at_once_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_text("seed: [0, 1]\nschedule.lr_max: []\naugment.flip: [none, random]\n")

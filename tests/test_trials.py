@@ -20,7 +20,19 @@ import torch
 from small import assert_same_run, dataset, files, images, net, small_recipe
 
 import onecycle
-from onecycle import Dataset, Observer, Recipe, Run, Stopped, TrainingFailed, Trials, UserError, schedule, training
+from onecycle import (
+    Dataset,
+    Observer,
+    Recipe,
+    Run,
+    Stopped,
+    TrainingFailed,
+    Trials,
+    UserError,
+    lr_range,
+    schedule,
+    training,
+)
 from onecycle.files import locked
 from onecycle.observer import ProgressCallback
 from onecycle.sealing import read_sealed_json, write_sealed_json
@@ -216,6 +228,43 @@ def test_a_trial_without_enough_memory_is_tried_again(tmp_path: Path, monkeypatc
     assert [one.status for one in found.trials] == 2 * ["finished", "failed"]
     assert {one.error for one in found.failed} == {"there is not enough memory for it"}
     assert len(trials(tmp_path / "trials", vary={"data.batch_size": [60, 50]}, seeds=2).finished) == 4
+
+
+def test_memory_that_lacks_in_the_warm_up_fails_the_trial_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = job._warm_up
+
+    def warm_up(wanted: Recipe, *arguments: Any) -> None:
+        if wanted.data.batch_size == 50:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        original(wanted, *arguments)
+
+    monkeypatch.setattr(job, "_warm_up", warm_up)
+    found = trials(tmp_path / "trials", vary={"data.batch_size": [50, 60]}, seeds=1)
+    assert [(one.status, one.error) for one in found.trials] == [
+        ("failed", "there is not enough memory for it"),
+        ("finished", None),
+    ]
+
+
+def test_rates_that_a_range_test_refuses_fail_the_trial_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise UserError("the loss never falls in the sweep", "another line")
+
+    monkeypatch.setattr(lr_range, "find", refuse)
+    found = trials(tmp_path / "trials", vary={"schedule.lr_max": ["find", 0.02]}, seeds=1)
+    assert [(one.status, one.error) for one in found.trials] == [
+        ("failed", "the loss never falls in the sweep"),
+        ("finished", None),
+    ]
+
+
+def test_numbers_are_named_as_the_recipe_has_them(tmp_path: Path) -> None:
+    first = trials(tmp_path / "trials", vary={"schedule.lr_max": ["1e-2", 0.02]}, seeds=1)
+    again = trials(tmp_path / "trials", vary={"schedule.lr_max": [0.01, "2e-2"]}, seeds=1)
+    assert [one.variant for one in first.trials] == ["schedule.lr_max=0.01", "schedule.lr_max=0.02"]
+    assert [one.variant for one in again.trials] == [one.variant for one in first.trials]
 
 
 def test_a_run_that_cannot_be_read_is_named(whole: Trials, tmp_path: Path) -> None:

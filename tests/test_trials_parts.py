@@ -21,6 +21,7 @@ from onecycle.progress.console import Console, fitted
 from onecycle.studies import LocalEngine, Resources, read_vary
 from onecycle.studies.seeds import words
 from onecycle.studies.seeds.measured import Trial, compare_in_pairs, measure, seeds_needed
+from onecycle.studies.seeds.plan import Plan
 from onecycle.studies.seeds.variants import variants
 
 
@@ -81,6 +82,20 @@ def test_values_to_vary_are_read_as_yaml() -> None:
     for text in ("schedule.lr_max", "=1,2", "a=[1,2"):
         with pytest.raises(UserError, match=r"--vary '.*': "):
             read_vary(text)
+
+
+def test_a_further_variant_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    base, other = small_recipe(), small_recipe(**{"augment.cutout": 0})
+    plans = [
+        Plan(tuple(variants(["base", label], [base, other])), 1, {"base": {}, label: {}}, {}, None)
+        for label in ("cutout", "Cutout")
+    ]
+    extended = plans[0].extended(plans[1], tmp_path)
+    assert [(one.label, one.folder) for one in extended.variants] == [
+        ("base", "base"),
+        ("Cutout", "Cutout_2"),
+        ("cutout", "cutout"),
+    ]
 
 
 def test_variants_of_one_name_are_told_apart() -> None:

@@ -71,7 +71,7 @@ def take_turns(
     for turn, seed in enumerate(seeds):
         for side in list(sides)[:: -1 if turn % 2 else 1]:
             record = folder / f"{side.name}_s{seed}.json"
-            if _is_done(record, side):
+            if _is_done(record, side, device):
                 continue
             begin = time.perf_counter()
             if deadline is not None and begin + longest.get(side.name, 0.0) > deadline:
@@ -167,10 +167,13 @@ def _columns(what: str, values: Sequence[float], parts: Sequence[str]) -> dict[s
     return {f"{what}{part}": of_part[part] for part in parts}
 
 
-def _is_done(record: Path, side: Side) -> bool:
+def _is_done(record: Path, side: Side, device: torch.device) -> bool:
     if not record.exists():
         return False
-    keys = differing(read_json(record)["description"], side.description())
+    stored = read_json(record)
+    keys = differing(stored["description"], side.description())
+    if stored["row"]["hardware"] != device_name(device):
+        keys = [*keys, "hardware"]
     if keys:
         raise UserError(f"{record}: of other settings ({', '.join(keys)} differ); remove it, or name another folder")
     return True

@@ -64,7 +64,7 @@ def _few_steps(recipe: Recipe, sets: Sets) -> str:
     size, images = recipe.data.batch_size, len(sets.train)
     steps = images // size if recipe.data.drop_last else math.ceil(images / size)
     smaller = 2 ** max(images // FEW_STEPS, 1).bit_length() // 2  # the largest power of two that gives enough
-    if steps >= FEW_STEPS or smaller >= size:
+    if steps >= FEW_STEPS or not 2 <= smaller < size:  # norms need more than one image
         return ""
     each = "1 step" if steps == 1 else f"{steps} steps"
     return (

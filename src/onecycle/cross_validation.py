@@ -26,7 +26,7 @@ from .sealing import damaged, digest, read_sealed_json, write_sealed_json
 from .stats import Spread, spread
 
 CAUTION = (
-    "the folds share most of their training images, so their accuracies are not independent and the interval is likely "
+    "each fold trains on what others are tested on, so their accuracies are not independent and the interval is likely "
     "too narrow; no estimate of that variance is unbiased (Bengio & Grandvalet, 2004, "
     "https://www.jmlr.org/papers/v5/grandvalet04a.html)"
 )

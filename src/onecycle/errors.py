@@ -27,6 +27,10 @@ class UserError(OnecycleError, ValueError):
         return type(self), self.problems  # so that each stays a line of its own, from another process too
 
 
+class RatesRefused(UserError):
+    """A range test shows no rates, or none that the recipe can take."""
+
+
 class TrainingFailed(OnecycleError, RuntimeError):
     """The training itself went wrong: a loss or weights that are no longer finite."""
 

@@ -39,7 +39,7 @@ def folds_of(recipe: Recipe, train: ImageSet, val: ImageSet | None) -> Folds:
     part = recipe.data
     assert part.fold is not None, "asked for a recipe that has folds"
     number = part.fold[1]
-    images = train if val is None else _joined(train, val)
+    images = train if val is None else concatenated(train, val)
     index = limited(recipe, images)
     labels = images.labels[index]
     counts = np.bincount(labels, minlength=len(images.classes))
@@ -65,7 +65,7 @@ def limited(recipe: Recipe, images: ImageSet) -> NDArray[np.int64]:
     return stratified_split(images.labels, limit, recipe.data.split_seed)[0]
 
 
-def _joined(one: ImageSet, other: ImageSet) -> ImageSet:
+def concatenated(one: ImageSet, other: ImageSet) -> ImageSet:
     """Both in one, in memory."""
     images_nhwc = np.concatenate([np.asarray(one.images_nhwc), np.asarray(other.images_nhwc)])
     return ImageSet(images_nhwc, np.concatenate([one.labels, other.labels]), one.classes)

@@ -20,7 +20,7 @@ from .fine_tuning import earlier_statistics
 from .folds import folds_of, limited
 from .hardware import AUTOCAST_DTYPES, resolve_precision, seed_generators, to_channels_last
 from .observer import Observer
-from .recipes import OWN, Component, Recipe, checked, images_path, recipe
+from .recipes import OWN, Component, Recipe, absolute, checked, images_path, recipe
 from .run import Run
 from .schedule import Schedule, rates_to_find
 
@@ -94,7 +94,7 @@ def load_own(wanted: Recipe, data_dir: str | Path | None = None, *, observer: Ob
     part, watcher = wanted.data, observer or Observer()
     with watcher.progress_of(part.label) as progress:
         found = own_images(
-            Path(data_dir or part.name),
+            Path(absolute(data_dir or part.name)),
             image_size=part.image_size,
             fit=part.fit,
             damaged=part.damaged,
@@ -238,8 +238,10 @@ def build_loader(
 def class_weights(recipe: Recipe, images: ImageSet, device: torch.device) -> Tensor | None:
     """The weight of each class [classes] in the loss, from the training images; None where all weigh the same.
 
-    Balanced: images / (classes x images of the class), as scikit-learn's compute_class_weight has it, so that every
-    class weighs as much as any other, and the mean weight of an image is 1. Raises UserError where a class has none.
+    Balanced: images / (classes x images of the class), as scikit-learn's compute_class_weight has it, so that the mean
+    weight of an image is 1. The loss of a batch is the weighted mean, as torch's cross_entropy has it: every class
+    weighs as much as any other where batches hold all of them, and rare ones less in batches too small for that. Raises
+    UserError where a class has no images.
     """
     if recipe.loss.class_weights == "none":
         return None

@@ -38,11 +38,12 @@ def export(
     """
     opened = Run.of(run)
     opened.summary  # noqa: B018 - a training that has not ended is said first
+    why = ""
     try:
         sets = images_of(opened, data=data, data_dir=data_dir, observer=default_observer())
-    except UserError:
+    except UserError as error:
         if data is not None or data_dir is not None or int8:
             raise
-        sets = None
+        sets, why = None, error.problems[0]
     to = None if out is None else Path(out)
-    return write_export(opened, form=form, int8=int8, out=to, model=model, sets=sets)
+    return write_export(opened, form=form, int8=int8, out=to, model=model, sets=sets, why_no_images=why)

@@ -16,6 +16,7 @@ from ..cross_validation import fold_path
 from ..data import Dataset, ImageSet
 from ..errors import Stopped, UserError
 from ..evaluation import predict_logits
+from ..fine_tuning import check_same, earlier_weights
 from ..folds import Folds, folds_of
 from ..hardware import environment, fast, resolve_device
 from ..observer import Observer
@@ -32,7 +33,7 @@ from ..preparation import (
     with_own,
 )
 from ..progress import default_observer
-from ..recipes import OWN, Recipe, differences, recipe
+from ..recipes import OWN, Recipe, absolute, differences, recipe
 from ..rehearsal import rehearse
 from ..run import locked_for_training
 from .folds_explanation import FoldsExplanation, images_of_rows
@@ -116,8 +117,10 @@ def cross_validate(
     for line in advice(wanted, everything.sets(1)):
         watcher.on_message(line)
     described = environment(torch_device) | everything.fingerprints
+    if wanted.init is not None:
+        described["init"] = earlier_weights(wanted)
     if data_dir is not None:
-        described["data_dir"] = str(Path(data_dir).absolute())
+        described["data_dir"] = absolute(data_dir)
     cross_validation.begin(path, wanted, described)
     return _go(path, everything, dataset, watcher, report)
 
@@ -204,6 +207,7 @@ class _Folds:
 def _go(path: Path, everything: _Folds, handed_in: Dataset | None, watcher: Observer, report: bool) -> CrossValidation:
     """Train what is missing, then predict what each fold held out."""
     with locked_for_training(path):
+        _check_init(path, len(everything))
         for number in range(1, len(everything) + 1):
             try:
                 _train_fold(path, number, everything, handed_in, watcher, report)
@@ -216,11 +220,20 @@ def _go(path: Path, everything: _Folds, handed_in: Dataset | None, watcher: Obse
         return found
 
 
+def _check_init(path: Path, folds: int) -> None:
+    """Raise UserError where folds yet to begin would begin with other weights than the first did."""
+    wanted, described = cross_validation.plan_of(path)
+    places = [fold_path(path, number) for number in range(1, folds + 1)]
+    for place in places:
+        Run.remove_unbegun(place)
+    if wanted.init is not None and not all(place.exists() for place in places):
+        check_same(wanted, earlier_weights(wanted), described.get("init"))
+
+
 def _train_fold(
     path: Path, number: int, everything: _Folds, handed_in: Dataset | None, watcher: Observer, report: bool
 ) -> None:
     place, net = fold_path(path, number), everything.net()
-    Run.remove_unbegun(place)
     if not place.exists():
         watcher.on_message(f"fold {number} of {len(everything)}")
         begin(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import plots
-from ..errors import UserError
+from ..errors import RatesRefused, UserError
 from ..lr_range import LrRange
 from ..recipes import Recipe
 from .runs import Run
@@ -57,7 +57,7 @@ def kept_if_refused(found: LrRange, path: Path, described: Mapping[str, Any]) ->
         *others, last = error.problems
         rates = f"lr_min {found.lr_min:.3g} and lr_max {found.lr_max:.3g}"
         kept = f"the sweeps, which found {rates}, are kept in {path}/lr_range.json"
-        raise UserError(*others, f"{last}; {kept}: name numbers that fit") from None
+        raise RatesRefused(*others, f"{last}; {kept}: name numbers that fit") from None
 
 
 def draw(run: Run, found: LrRange) -> None:

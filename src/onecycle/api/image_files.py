@@ -10,7 +10,7 @@ import numpy as np
 from ..data import own_files, stratified_split
 from ..errors import UserError
 from ..preparation import TEST_SHARE
-from ..recipes import Recipe, holds_image_files
+from ..recipes import Recipe, absolute, holds_image_files
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def image_files(wanted: Recipe, data_dir: str | Path | None = None) -> dict[str,
     part = wanted.data
     if not holds_image_files(part.name):
         return {}
-    place = Path(data_dir or part.name)
+    place = Path(absolute(data_dir or part.name))
     listed = own_files(place, image_size=part.image_size, fit=part.fit, damaged=part.damaged)
     train, test = listed.get("train"), listed.get("test")
     if not train:

@@ -14,6 +14,7 @@ from ..comparison import Comparison
 from ..data import Dataset, ImageSet
 from ..errors import UserError, listed
 from ..evaluation import Evaluation
+from ..folds import concatenated
 from ..hardware import fast, resolve_device
 from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
 from ..progress import default_observer
@@ -161,6 +162,8 @@ def compare(
     With `out` a page is written there, as one HTML file; `data` and `data_dir` are for its images, which are left out
     where they are not at hand. Raises UserError where the runs cannot be compared.
     """
+    if out is None and (data is not None or data_dir is not None):
+        raise UserError("data and data_dir are for the images of a page; out names it")
     opened, page = [Run.of(run) for run in runs], _page(out)
     found = comparison.compare(opened)
     if page is not None:
@@ -218,7 +221,9 @@ def _named_images(run: Run, name: str, data_dir: str | Path | None) -> ImageSet:
     if images_path(name) is None:
         return load_data(wanted, data_dir).test
     found = load_own(wanted, data_dir, observer=default_observer())
-    return found.test or found.train
+    if found.test is not None:
+        return found.test
+    return found.train if found.val is None else concatenated(found.train, found.val)
 
 
 def _counted(say: Callable[[int, int, str], None], batches: int) -> Callable[[], None]:

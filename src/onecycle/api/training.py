@@ -14,7 +14,7 @@ from ..advice import advice
 from ..agreement import check_agreement, check_shares
 from ..data import Dataset, ImageSet
 from ..distributed import World, joined
-from ..errors import UserError
+from ..errors import RatesRefused, UserError
 from ..fine_tuning import check_same, take_over
 from ..hardware import environment, resolve_precision, threads
 from ..lr_range import LrRange
@@ -33,7 +33,7 @@ from ..preparation import (
     with_rates,
 )
 from ..progress import default_observer
-from ..recipes import OWN, Recipe, differences, flatten, recipe
+from ..recipes import OWN, Recipe, absolute, differences, flatten, recipe
 from ..rehearsal import rehearse
 from ..run import Run as RunFolder
 from ..schedule import rates_to_find
@@ -148,7 +148,7 @@ def _create_run(
         observer.on_message(said)
     found = None
     if rates_to_find(resolved.schedule.options):
-        found = sweep(resolved, sets, device, handed_in, observer)
+        found = _swept(resolved, sets, device, handed_in, observer)
         for message in found.messages:
             observer.on_message(message)
         beside = Run.new_path("find-lr", Path(out)) if out is not None else Run.new_path(f"{resolved.name}_find-lr")
@@ -162,11 +162,18 @@ def _create_run(
     return resolved, run
 
 
+def _swept(recipe: Recipe, sets: Sets, device: torch.device, net: nn.Module | None, observer: Observer) -> LrRange:
+    try:
+        return sweep(recipe, sets, device, net, observer)
+    except UserError as error:
+        raise RatesRefused(*error.problems) from None
+
+
 def starting_environment(sets: Sets, device: torch.device, data_dir: str | Path | None) -> dict[str, Any]:
     """The contents of environment.json for a run that begins here and now."""
     found = environment(device) | fingerprints(sets)
     if data_dir is not None:  # so that the run can be resumed without naming it again
-        found["data_dir"] = str(Path(data_dir).absolute())
+        found["data_dir"] = absolute(data_dir)
     return found
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import PIL.TiffImagePlugin
 import PIL.WebPImagePlugin
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from .quiet import no_warnings, silence
 
@@ -26,10 +26,11 @@ Image.preinit()  # with the two plugins above these are all formats; else Pillow
 Fit = Literal["crop", "pad", "squash"]
 FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES: Final = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)
-VERSION: Final = f"2, Pillow {PIL.__version__}"  # raise the number where other pixels come of the same file
+VERSION: Final = f"3, Pillow {PIL.__version__}"  # raise the number where other pixels come of the same file
 MAX_PIXELS: Final = 120_000_000  # telephones take 108 million
 MAX_SIDE: Final = 100_000  # the filter's weights are 32 bytes a pixel of a side
 _MAX_VALUES_IN_PYTHON: Final = 2048 * 2048  # Pillow reads BMP of run lengths, PPM as text or of 9 to 15 bits in Python
+_PNG_LEVELS: Final = {"L;2": 85, "L;4": 17}  # what a step of grey becomes, of those with 2 and 4 bits
 _MAX_COMMENTS: Final = 1000  # in a PPM as text; each costs a copy of the rest
 _MAX_SCANS, _MAX_SCAN_PIXELS = 1000, 20 * MAX_PIXELS  # usual are 1 or 10; each goes over the whole image
 _FINER: Final = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves so many times the pixels needed
@@ -107,6 +108,7 @@ def _bad_images() -> Iterator[None]:
 def _decoded(content: bytes, side: int, fit: Fit) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         _check_cost(image, content)
+        _scale_transparency(image)
         size = image.size
         # The middle square needs the shorter side; a mode is not asked for, as it would change the colours.
         drafted = image.draft(cast(str, None), (_FINER * side, _FINER * side))
@@ -168,6 +170,16 @@ def _orientation(image: Image.Image) -> Any:
         return 1
 
 
+def _scale_transparency(image: Image.Image) -> None:
+    """Bring a PNG's transparent colour to the 8 bits that Pillow brings its pixels to; before they are read."""
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    transparent, kind = image.info.get("transparency"), tiles[0][3] if tiles else ""
+    if isinstance(transparent, int) and kind in _PNG_LEVELS:
+        image.info["transparency"] = transparent * _PNG_LEVELS[kind]
+    elif isinstance(transparent, tuple) and kind == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+
+
 def _simple(image: Image.Image) -> tuple[Image.Image, int]:
     """The image in a mode that can be scaled, and what value is white in it.
 
@@ -183,15 +195,25 @@ def _simple(image: Image.Image) -> tuple[Image.Image, int]:
 def _deep_grey(image: Image.Image) -> tuple[Image.Image, int]:
     """Grey of more than 8 bits as I or F, and what value is white in it."""
     transparent = image.info.get("transparency")
+    bits, inverted = _tiff_levels(image)
     if isinstance(transparent, int):
         values = np.asarray(image)
         image = Image.fromarray(np.where(values == transparent, 65535, values).astype(np.uint16))
     image = image if image.mode == "F" else image.convert("I")
     low, high = cast(tuple[float, float], image.getextrema())
-    white = 65535 if image.mode == "I" else 255 if high > 1 else 1
+    white = 2**bits - 1 if image.mode == "I" else 255 if high > 1 else 1
     if not 0 <= low <= high <= white:
         raise BadImage(f"grey values from {low:g} to {high:g}; 0 to {white} is needed")
+    if inverted and image.mode == "I":
+        image = Image.fromarray(white - np.asarray(image))
     return image, white
+
+
+def _tiff_levels(image: Image.Image) -> tuple[int, bool]:
+    """Bits of a grey value, 16 unless a TIFF has 9 to 15, and whether 0 is white, which Pillow heeds up to 8 bits."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    return (bits if 8 < bits < 16 else 16), tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def _scaled(image: Image.Image, size: tuple[int, int], shrunk: float, side: int, fit: Fit) -> Image.Image:

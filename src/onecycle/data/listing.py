@@ -26,7 +26,7 @@ PARTS: Final = {
     "test": "test",
     "testing": "test",
 }
-_CLUTTER: Final = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
+CLUTTER: Final = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
 
 class Entry(NamedTuple):
@@ -154,7 +154,7 @@ class _Walk:
         except OSError as error:
             raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from None
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
                 self.left_out["hidden"] += 1
             elif entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(self.real):
                 self.links_out.append(f"{entry.path}: a link out of {self.folder}; images must lie in the folder")
@@ -219,7 +219,7 @@ def _holds_folders(folder: Path) -> bool:
         inside = list(folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from None
-    seen = [one for one in inside if not one.name.startswith(".") and one.name.lower() not in _CLUTTER]
+    seen = [one for one in inside if not one.name.startswith(".") and one.name.lower() not in CLUTTER]
     return any(one.is_dir() and not one.is_symlink() for one in seen)
 
 

@@ -62,6 +62,7 @@ class Augmentation:
                 ("scale", 0 <= self.scale < 1, "less than 1"),
                 ("rotate", 0 <= self.rotate <= 180, "at most 180 degrees"),
                 ("affine_probability", 0 <= self.affine_probability <= 1, "at most 1"),
+                ("cutout_probability", 0 <= self.cutout_probability <= 1, "at most 1"),
                 ("resized_crop", 0 <= self.resized_crop <= 64, "at most 64"),
                 ("brightness", 0 <= self.brightness <= 1, "at most 1"),
                 ("contrast", 0 <= self.contrast <= 1, "at most 1"),

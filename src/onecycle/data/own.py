@@ -150,6 +150,10 @@ def _from_arrays(path: Path, arrays: Arrays, side: int) -> OwnImages:
         unknown = [one for values in labels.values() for one in values if isinstance(one, str) and one not in classes]
         if unknown:
             raise UserError(f"{path}: label {unknown[0]!r} is none of the classes {', '.join(names[:10])}")
+        present = {classes.get(one, one) for one in labels.get("val", ())}
+        missing = [name for name, number in classes.items() if number not in present]
+        if "val" in labels and missing:
+            notes.append(f"{path}: the val part has no images of {listed(missing, _NAMED)}")
     sets = {}
     for part, (images, _) in arrays.parts.items():
         numbers = [classes.get(one, one) if names is not None else classes[one] for one in labels[part]]
@@ -182,16 +186,24 @@ def _copies(path: Path, listing: Listing, found: Decoded) -> list[str]:
     """Notes on duplicate files: evaluation images that training has too, and identical files with different labels."""
     parts: dict[str, dict[str, Entry]] = {part: {} for part in listing.parts}
     labels: dict[str, str] = {}
-    torn = []
+    torn, again = [], []
     entries = [(part, entry) for part, of_part in listing.parts.items() for entry in of_part]
     for number, (digest, (part, entry)) in enumerate(zip(found.digests, entries, strict=True)):
         if number in found.bad:
             continue
+        if part == "train" and digest in parts[part] and labels[digest] == entry.label:
+            again.append(entry)
         parts[part][digest] = entry
         if labels.setdefault(digest, entry.label) != entry.label:
             torn.append(entry.name)
     notes = []
     trained_on = parts.pop("train", {})
+    copies = [entry.name for entry in again]
+    if copies:
+        notes.append(
+            f"{path}: {len(copies):,} of the training images are copies of others ({listed(copies, _NAMED)}); a part "
+            "that is drawn from them to test, or to hold out, does not tell how good the net is on new ones"
+        )
     for part, files in parts.items():
         same = [entry.name for digest, entry in files.items() if digest in trained_on]
         if same:

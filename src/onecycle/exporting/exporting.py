@@ -38,6 +38,7 @@ class Export:
     size: int
     verification: Verification
     card: Path
+    why_random: str = ""  # why it was tried on random images rather than the run's
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -50,7 +51,7 @@ class Export:
         lines = [f"wrote {self.path} ({self.size / 1e6:.1f} MB) and {self.card}"]
         where = f"{found.images:,} {found.kind} images"
         if found.kind == "random":
-            where += ", as the test images are not at hand"
+            where += f", as the test images are not at hand ({self.why_random})"
         lines.append(f"largest difference from the net's float32 logits: {found.largest_difference:.2g}, on {where}")
         if found.accuracy is not None and found.accuracy_float32 is not None:
             own = f"; the net in float32: {percent(found.accuracy_float32, 2)}" if self.int8 else ""
@@ -68,8 +69,9 @@ def write_export(
     out: Path | None,
     model: nn.Module | None,
     sets: Sets | None,
+    why_no_images: str = "",
 ) -> Export:
-    """Write the file and its card; `sets` are the run's images, None where they are not at hand.
+    """Write the file and its card; `sets` are the run's images, None where they are not at hand, and why.
 
     Raises UserError, with nothing written, where the file does not agree with the net, and where something is missing.
     """
@@ -82,6 +84,7 @@ def write_export(
     net = trained_net(run, model=model, device=torch.device("cpu"))
     deployed = Deployed(net, mean=mean, std=std)
     path = out or _default(run, form, int8)
+    _check_suffix(path, form)
     check_no_run_file(path)
     card.check_place(path.parent)
     with disk_errors(path):
@@ -96,7 +99,7 @@ def write_export(
             onnx_file.add_description(part, description)
         else:
             check(found, path)
-    done = Export(path, form, int8, path.stat().st_size, found, path.parent / card.NAME)
+    done = Export(path, form, int8, path.stat().st_size, found, path.parent / card.NAME, why_no_images)
     card.write_card(run, net, description, done.path, form, int8, found, sets)
     return done
 
@@ -130,6 +133,13 @@ def _check_wanted(form: str, int8: bool, sets: Sets | None) -> None:
         raise UserError(f"int8 goes with the format onnx alone, not with {form}")
     if int8 and sets is None:
         raise UserError("int8 needs training images for its ranges; name where they are, or hand them in")
+
+
+def _check_suffix(path: Path, form: str) -> None:
+    """Raise UserError where the file would have another format than its name says."""
+    named = path.suffix.lower().removeprefix(".")
+    if named != form and named in FORMATS:
+        raise UserError(f"{path}: is to be written as {form}; {path.stem}.{form}, or --format {named}")
 
 
 def _default(run: Run, form: str, int8: bool) -> Path:

@@ -13,7 +13,8 @@ _FITTED: Final = {
 image = ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC)  # the middle square
 """,
     "pad": """\
-whole = ImageOps.contain(image, (SIDE, SIDE), Image.Resampling.BICUBIC)
+size = [max(round(SIDE * pixels / max(image.size)), 1) for pixels in image.size]
+whole = image.resize(size, Image.Resampling.BICUBIC)
 image = Image.new("RGB", (SIDE, SIDE))  # black
 image.paste(whole, ((SIDE - whole.width) // 2, (SIDE - whole.height) // 2))
 """,
@@ -73,7 +74,7 @@ print(len(weights), "tensors,", len(classes), "classes")
 """
 _INSTALL: Final = {
     "onnx": "Needs `pip install onnxruntime pillow`.",
-    "pt2": "Needs `pip install torch pillow`.",
+    "pt2": "Needs `pip install torch numpy pillow`.",
     "safetensors": "Weights alone: the net is built in your own code, and images are normalised as "
     "(x / 255 - mean) / std. Needs `pip install safetensors torch`.",
 }

@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..epochs import in_force
 from ..errors import UserError
 from ..fine_tuning import take_over
 from ..hardware import to_channels_last
 from ..optim import build_optimizer
-from ..preparation import Sets, build_loader, build_net, class_weights, copied, initialize
+from ..preparation import Sets, build_loader, build_net, build_schedule, class_weights, copied, initialize
 from ..recipes import Recipe
+from ..schedule import provisional
 from .choice import RULE, RULE_MIN, LrRange, check_rules, choose
 from .sweeps import STEPS, Sweep, check_range, sweep
 
@@ -65,7 +67,7 @@ def find(
             initialize(swept, build_loader(seeded, sets.train, device, train=False))
         else:
             take_over(swept, seeded, sets.train.classes)
-        loader = build_loader(seeded, sets.train, device, train=True)
+        loader = build_loader(_at_peak(seeded, sets), sets.train, device, train=True)
         shift = 10 ** _SHIFTS_DECADES[number % len(_SHIFTS_DECADES)]
         done.append(
             sweep(
@@ -83,6 +85,20 @@ def find(
             )
         )
     return choose(done, rule=rule, rule_min=rule_min)
+
+
+def _at_peak(recipe: Recipe, sets: Sets) -> Recipe:
+    """The recipe with images of one size, that of the epoch in which its rate is highest.
+
+    A size that changed within a sweep would bend the loss as the rate does.
+    """
+    if not recipe.augment.resize:
+        return recipe
+    steps = len(build_loader(recipe, sets.train, torch.device("cpu"), train=True))
+    schedule = build_schedule(recipe, steps, provisional(recipe.schedule.options))
+    peak = max(range(recipe.epochs * steps), key=schedule)
+    side = in_force(recipe.augment.resize, peak // steps, sets.train.image_size)
+    return recipe.evolve(augment={"resize": ((0, side),)})
 
 
 def default_range(recipe: Recipe) -> tuple[float, float]:

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..data.decode import SUFFIXES
-from ..data.listing import natural
+from ..data.listing import CLUTTER, natural
 from ..errors import UserError
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
     """The files as they are named, and of a folder all image files in it and below it, in the order of their names.
 
-    Numbers in names count by value. Hidden files and folders, files that do not end as images do, and links to folders
-    are left out of a folder. Whether a file that is named is there is seen when it is read. Raises UserError where a
-    folder cannot be read, or holds no images.
+    Numbers in names count by value. Hidden files and folders, folders of an operating system's own, files that do not
+    end as images do, and links to folders are left out of a folder. Whether a file that is named is there is seen when
+    it is read. Raises UserError where a folder cannot be read, or holds no images.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -37,7 +37,7 @@ def _images_below(folder: Path) -> list[Path]:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
 
     for place, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in CLUTTER]
         images = (name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
         found += [Path(place, name) for name in images]
     if not found:

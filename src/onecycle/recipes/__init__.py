@@ -1,7 +1,7 @@
 """Recipes: the value, how one is read and checked, and the shipped ones, a function each."""
 
 from .checking import checked, recipe
-from .places import holds_image_files, images_path
+from .places import absolute, holds_image_files, images_path
 from .reading import assignments, read_yaml
 from .schema import OWN, Component, Recipe, differences, flatten
 
@@ -9,6 +9,7 @@ __all__ = [
     "OWN",
     "Component",
     "Recipe",
+    "absolute",
     "assignments",
     "checked",
     "differences",

@@ -213,7 +213,7 @@ def _refused_by_builder(builder: Callable[..., Any], filled: Mapping[str, Any], 
 def _sound(values: Mapping[str, Any], refused: Collection[str]) -> Recipe:
     """The parts that `_contradictions` looks at, with defaults in the place of what is refused."""
     kept: dict[str, Any] = {"name": "sound", **{kind: {"name": ""} for kind in COMPONENTS}}
-    for key in ("data", "augment", "optimizer", "schedule", "evaluate_every"):
+    for key in ("data", "augment", "loss", "optimizer", "schedule", "evaluate_every"):
         if key not in values or key in refused:
             continue
         kept[key] = part = values[key]
@@ -264,6 +264,12 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], str]]:
     if data.fold is not None and data.val_fraction > 0:
         both = f"data.fold {list(data.fold)} and data.val_fraction {data.val_fraction:g}"
         yield ("data.fold", "data.val_fraction"), f"{both} would each hold out a part; one of the two"
+    if recipe.loss.class_weights != "none" and data.batch_size == 1:
+        yield (
+            ("loss.class_weights", "data.batch_size"),
+            f"loss.class_weights {recipe.loss.class_weights} does nothing in batches of one image; data.batch_size 2 "
+            "or more, large enough to hold all classes",
+        )
     if not isinstance(data.std, str) and min(data.std) <= 0:
         yield ("data.std",), f"data.std {list(data.std)} is not above 0 in every channel"
     yield from _schedule_conflicts(recipe)

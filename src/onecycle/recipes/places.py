@@ -26,7 +26,7 @@ def images_path(name: str) -> str | None:
     return absolute(name)
 
 
-def absolute(name: str) -> str:
+def absolute(name: str | Path) -> str:
     """A path in full, ~ written out; where .. is in it, links are followed."""
     path = Path(name)
     try:

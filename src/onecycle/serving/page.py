@@ -185,6 +185,7 @@ def _programs(inference: Inference, limits: Limits) -> str:
     most = min(MOST_CLASSES, len(inference.classes))
     return (
         _asset("programs.html")
+        .replace("SHOWN", str(min(3, most)))
         .replace("MOST_CLASSES", str(most))
         .replace("MOST_BYTES", f"{limits.upload_bytes / 1e6:g} MB")
         .replace("PER_SECOND", f"{limits.per_second:g}")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..api.training import begin, resume
 from ..data import Dataset, ImageSet
-from ..errors import TrainingFailed, lacks_memory
+from ..errors import RatesRefused, TrainingFailed, lacks_memory
 from ..files import disk_errors
 from ..hardware import autocast, fast, resolve_device, reused_memory, synchronize, threads, to_channels_last
 from ..observer import Observer
@@ -64,7 +64,8 @@ def train_job(job: Job, observer: Observer | None = None) -> Path:
 
     One that has begun goes on from its checkpoint; of one that is finished the checkpoints are removed. The first
     training of a process is preceded by a few steps of a copy, so that it takes no longer than those after it. Raises
-    what a training raises; TrainingFailed also where memory is too small, and, without training, where it was before.
+    what a training raises; TrainingFailed also where memory is too small, where a range test finds no rates that fit,
+    and, without training, where it was raised before.
     """
     watcher = observer or Observer()
     Run.remove_unbegun(job.folder)
@@ -78,8 +79,8 @@ def train_job(job: Job, observer: Observer | None = None) -> Path:
         wanted, net, dataset = with_own(job.recipe, copied(job.model, FOR_EACH_TRAINING), job.data)
         sets = split(wanted, dataset or load_once(wanted, job.data_dir, watcher))
         device = resolve_device(job.device)
-        _warm_up(wanted, net, sets, device)
         try:
+            _warm_up(wanted, net, sets, device)
             if begun:
                 resume(
                     job.folder,
@@ -104,6 +105,8 @@ def train_job(job: Job, observer: Observer | None = None) -> Path:
         except TrainingFailed as error:
             write_sealed_json(failed, {"error": str(error)})
             raise
+        except RatesRefused as error:  # before there is a folder
+            raise TrainingFailed(error.problems[0]) from None
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error):
                 raise
@@ -150,7 +153,6 @@ def _warm_up(recipe: Recipe, net: nn.Module | None, sets: Sets, device: torch.de
     key = f"{device} {resolved.to_yaml()}"
     if key in _warm:
         return
-    _warm.add(key)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(forked), reused_memory(device):
         tried = copied(net, FOR_EACH_TRAINING) or build_net(resolved, len(sets.train.classes))
@@ -169,3 +171,4 @@ def _warm_up(recipe: Recipe, net: nn.Module | None, sets: Sets, device: torch.de
             with autocast(resolved.precision, device):
                 optimizer.step()
         synchronize(device)
+    _warm.add(key)

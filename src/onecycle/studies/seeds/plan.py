@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...files import disk_errors
 from ...recipes import checked
 from ...sealing import damaged, read_sealed_json, write_sealed_json
-from .variants import Variant, deciding_differences
+from .variants import Variant, deciding_differences, unused
 
 PLAN = "trials.json"
 
@@ -99,11 +99,14 @@ class Plan:
             for key, value in asked.images[one.label].items():
                 if self.images[one.label].get(key) != value:
                     raise UserError(f"{folder}: the images of {one.label} are not those it began with ({key} differs)")
-        here = [replace(one, folder=known[one.label].folder) if one.label in known else one for one in asked.variants]
+        taken = {one.folder.lower() for one in self.variants}
+        here = []
+        for one in asked.variants:
+            folder_of = known[one.label].folder if one.label in known else unused(one.folder, taken)
+            taken.add(folder_of.lower())
+            here.append(replace(one, folder=folder_of))
         labels = {one.label for one in here}
         rest = [one for one in self.variants if one.label not in labels]
-        folders = [one.folder.lower() for one in (*here, *rest)]
-        assert len(set(folders)) == len(folders), "the same label has the same folder"
         return Plan(
             (*here, *rest),
             max(asked.seeds, self.seeds),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...comparison import setting
 from ...errors import UserError, shown
-from ...recipes import Recipe, differences, recipe
+from ...recipes import Recipe, differences, flatten, recipe
 from ...recipes.reading import Unreadable, read_value
 
 _NOT_VARIED = ("seed", "name")
@@ -64,7 +64,14 @@ def varied(name: str | Path | Recipe, key: str, values: Sequence[Any], changes: 
             if not deciding_differences(other, one):
                 both = f"{setting(values[earlier])} and {setting(values[number])}"
                 raise UserError(f"--vary {key}: {both} make the same recipe; each value once")
-    return variants([f"{key}={setting(value)}" for value in values], recipes)
+    taken = [_as_taken(key, value, one) for value, one in zip(values, recipes, strict=True)]
+    return variants([f"{key}={setting(value)}" for value in taken], recipes)
+
+
+def _as_taken(key: str, value: Any, recipe: Recipe) -> Any:
+    """A number as the recipe has it: YAML reads 1e-2 as text. Anything else as it was given."""
+    taken = flatten(recipe.model_dump(mode="json")).get(key)
+    return taken if isinstance(taken, int | float) else value
 
 
 def read_vary(text: str) -> tuple[str, list[Any]]:
@@ -83,13 +90,21 @@ def variants(labels: Sequence[str], recipes: Sequence[Recipe]) -> list[Variant]:
     """Recipes under labels and folders that differ, also where capitals do not count."""
     found: list[Variant] = []
     for label, one in zip(labels, recipes, strict=True):
-        name, folder = label, _folder(label)
-        number = 1
-        while name in [other.label for other in found] or folder.lower() in [other.folder.lower() for other in found]:
+        name, number = label, 1
+        while name in {other.label for other in found}:
             number += 1
-            name, folder = f"{label} ({number})", f"{_folder(label)}_{number}"
-        found.append(Variant(name, folder, one))
+            name = f"{label} ({number})"
+        found.append(Variant(name, unused(_folder(label), {other.folder.lower() for other in found}), one))
     return found
+
+
+def unused(folder: str, taken: Collection[str]) -> str:
+    """A folder's name, with a number where it is among those that are `taken`, in lower case."""
+    name, number = folder, 1
+    while name.lower() in taken:
+        number += 1
+        name = f"{folder}_{number}"
+    return name
 
 
 def deciding_differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:

@@ -66,6 +66,8 @@ def _parameter(key: str, spec: Any, base: Recipe, values: Mapping[str, Any]) -> 
     reason = next((why for fixed, why in _FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None)
     if reason or key == "data":
         raise ValueError(f"no matter of a search: {reason or _OTHER_IMAGES}")
+    if key == "data.train_limit" and base.data.fold is not None:  # the folds are drawn of what it leaves
+        raise ValueError(f"no matter of a search with data.fold: {_OTHER_IMAGES}")
     inner = next((other for other in map(str, values) if other.startswith(f"{key}.")), None)
     if inner:
         raise ValueError(f"{inner} is a part of it; one of the two")

@@ -80,7 +80,10 @@ class Search:
 
     @property
     def best(self) -> Recipe:
-        """The recipe of the best trial, without what the search alone needed, such as a held-out part."""
+        """The recipe of the best trial, without what the search alone needed, such as a part held out for it.
+
+        A part that the recipe itself holds out stays held out.
+        """
         short = self.plan.recipe.name.encode()[:_NAME_BYTES].decode(errors="ignore")
         return self.recipe(self.best_trial.number).evolve(name=f"{short[:95]}_best")
 

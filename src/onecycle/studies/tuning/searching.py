@@ -21,7 +21,7 @@ from ...interruption import Terminated, signal_of
 from ...observer import Observer, ProgressCallback
 from ...preparation import Sets, with_own
 from ...progress import default_observer
-from ...recipes import Recipe, recipe
+from ...recipes import Recipe, absolute, recipe
 from ...run import Run
 from ..engine import Engine, LocalEngine, Resources
 from ..job import forget_images
@@ -87,7 +87,7 @@ def search(
     check_methods(sampler, pruner, wanted)
     path = Path(out) if out is not None else Run.new_path(f"{base.name}_search")
     check_free(path)
-    watcher, place = observer or default_observer(), None if data_dir is None else Path(data_dir).absolute()
+    watcher, place = observer or default_observer(), None if data_dir is None else Path(absolute(data_dir))
     forget_images()
     parts = held_out_parts(base, load_for(base, dataset, place, watcher))
     _rehearse_one(base, wanted, net, parts, device)
