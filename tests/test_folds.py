@@ -235,6 +235,15 @@ def test_each_fold_can_begin_with_an_earlier_run(tmp_path: Path) -> None:
     assert all(bool((value == before[name]).all()) for name, value in model.state_dict().items())
 
 
+def test_folds_do_not_begin_with_a_run_that_has_not_ended(tmp_path: Path) -> None:
+    first = onecycle.train(small_recipe(), model=net(), data=dataset(), out=tmp_path / "first", observer=SILENT)
+    for name in ("summary.json", "model.safetensors"):  # as a kill leaves it
+        (first.path / name).unlink()
+    with pytest.raises(UserError, match=r"first: .*has not ended"):
+        cross_validate(tmp_path / "cv", init=tmp_path / "first", model=net())
+    assert not (tmp_path / "cv").exists()
+
+
 def test_folds_that_are_left_begin_with_the_weights_of_the_first(tmp_path: Path) -> None:
     short: dict[str, Any] = {"schedule.epochs": 1, "schedule.peak_epoch": 0.5}
     first = onecycle.train(small_recipe(**short), model=net(), data=dataset(), out=tmp_path / "first", observer=SILENT)

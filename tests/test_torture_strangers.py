@@ -99,7 +99,7 @@ def test_it_is_seen_where_a_costly_image_is_let_in(folder: Path, monkeypatch: py
 
 def test_it_is_seen_where_a_pickle_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     number = names_of(folder, predictions).index("a pickle")
-    monkeypatch.setattr(Run, "predictions", lambda run: pickle.load(io.BytesIO(run._content("predictions.npz"))))
+    monkeypatch.setattr(Run, "predictions", lambda run: pickle.load(io.BytesIO(run.content("predictions.npz"))))
     (failure,) = tried(stranger_runs.predictions_hostile, folder, [number]).lost
     assert "code was run" in failure and "pickle.find_class" in failure
 

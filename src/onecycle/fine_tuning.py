@@ -20,9 +20,12 @@ def earlier_statistics(recipe: Recipe) -> tuple[tuple[float, float, float], tupl
 
 
 def earlier_weights(recipe: Recipe) -> dict[str, str]:
-    """The run that the recipe's `init` names and the SHA-256 of its weights, as environment.json has them."""
+    """The run that the recipe's `init` names and the SHA-256 of its weights, as environment.json has them.
+
+    Raises UserError where the run has not ended, or its weights are not those that it ended with.
+    """
     run = _earlier(recipe)
-    return {"run": str(run.path), "sha256": digest((run.path / "model.safetensors").read_bytes())}
+    return {"run": str(run.path), "sha256": digest(run.content("model.safetensors"))}
 
 
 def take_over(net: nn.Module, recipe: Recipe, classes: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -184,7 +184,7 @@ class Run(RunFiles):
 
         Raises UserError where the file is missing or damaged; it is written when a training ends.
         """
-        content = self._content("predictions.npz")
+        content = self.content("predictions.npz")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 if any(member.compress_type != zipfile.ZIP_STORED for member in file.zip.infolist()):
@@ -208,7 +208,7 @@ class Run(RunFiles):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The final weights and buffers by name, on the CPU. Raises UserError where the file is missing or damaged."""
-        content = self._content("model.safetensors")
+        content = self.content("model.safetensors")
         try:
             check_header(content)
             return load(content)

@@ -76,7 +76,7 @@ class RunFiles:
         found: dict[str, str] = read_sealed_json(self.path / "summary.json").get("files", {}) if self.finished else {}
         return found
 
-    def _content(self, name: str) -> bytes:
+    def content(self, name: str) -> bytes:
         """A file's content. Raises UserError where it is missing, or not what was there when the training ended."""
         path, written = self.path / name, self._digests().get(name)
         try:
@@ -101,7 +101,7 @@ class RunFiles:
         """The rows of a CSV file as numbers; values that are not there, or not finite, are left out of their row."""
         if not self.has(name):
             return []
-        rows = parse_csv(self._content(name), self.path / name)
+        rows = parse_csv(self.content(name), self.path / name)
         try:
             numbers = [{key: float(value) for key, value in row.items() if value} for row in rows]
         except ValueError as error:
