@@ -57,7 +57,7 @@ trials(Path(sys.argv[1]), seeds=2)
 def trials(out: Path, **options: Any) -> Trials:
     """Two rates over three seeds of the small net, unless the options say otherwise."""
     given_in: dict[str, Any] = {"seeds": 3, "vary": RATES, "model": net(), "data": dataset(), "observer": SILENT}
-    names = ("seeds", "against", "vary", "model", "data", "observer", "engine", "difference", "device")
+    names = ("seeds", "against", "vary", "model", "data", "observer", "engine", "difference", "device", "init")
     given_in |= {key: options.pop(key) for key in names if key in options}
     wanted = options.pop("recipe", None) or small_recipe(**{"precision": "fp32", "schedule.epochs": 2, **options})
     return onecycle.trials(wanted, out=out, **given_in)
@@ -260,6 +260,16 @@ def test_rates_that_a_range_test_refuses_fail_the_trial_alone(tmp_path: Path, mo
     ]
 
 
+def test_seeds_that_are_added_begin_with_the_same_weights(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    onecycle.train(small_recipe(), model=net(), data=dataset(), out=first, observer=SILENT, report=False)
+    assert len(trials(tmp_path / "trials", init=first, seeds=1).finished) == 2
+    shutil.rmtree(first)
+    onecycle.train(small_recipe(seed=1), model=net(), data=dataset(), out=first, observer=SILENT, report=False)
+    with pytest.raises(UserError, match=r"init is not what it began with \(init differs\)"):
+        trials(tmp_path / "trials", init=first, seeds=2)
+
+
 def test_numbers_are_named_as_the_recipe_has_them(tmp_path: Path) -> None:
     first = trials(tmp_path / "trials", vary={"schedule.lr_max": ["1e-2", 0.02]}, seeds=1)
     again = trials(tmp_path / "trials", vary={"schedule.lr_max": [0.01, "2e-2"]}, seeds=1)
@@ -276,7 +286,7 @@ def test_a_run_that_cannot_be_read_is_named(whole: Trials, tmp_path: Path) -> No
     environment = read_sealed_json(path / FAST / "s1/environment.json")
     write_sealed_json(path / FAST / "s1/environment.json", {**environment, "train_fingerprint": "other"})
     first, second = Trials.load(path).failed
-    assert (first.variant, first.seed) == (FAST, 1) and "its images are not those of the plan" in str(first.error)
+    assert (first.variant, first.seed) == (FAST, 1) and "it began otherwise than the plan has it" in str(first.error)
     assert (second.variant, second.seed) == (SLOW, 2) and "summary.json: damaged" in str(second.error)
     (path / "trials.json").write_text("{}")
     with pytest.raises(UserError, match=r"trials\.json: damaged"):
@@ -295,7 +305,10 @@ def test_what_is_not_what_the_folder_began_with_is_refused(whole: Trials, tmp_pa
             "by another recipe of the name 'schedule.lr_max=0.02'; schedule.epochs is 2 there and 3",
         ),
         ({"resources.cpus": 1}, "resources.cpus is . there and 1 here"),
-        ({"data": Dataset(images(200, 3), data.test)}, r"are not those it began with \(train_fingerprint differs\)"),
+        (
+            {"data": Dataset(images(200, 3), data.test)},
+            r"the images are not what it began with \(train_fingerprint differs\)",
+        ),
     ):
         with pytest.raises(UserError, match=said) as caught:
             trials(whole.path, **options)

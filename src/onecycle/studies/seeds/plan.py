@@ -24,13 +24,14 @@ PLAN = "trials.json"
 class Plan:
     """Variants, the first of which the others are compared with, seeds 0 to `seeds` - 1, and on what images.
 
-    `images` has the fingerprints of each variant's sets, by its label; `difference`, in points, is the one that is to
+    `images` has the fingerprints of each variant's sets by its label, and under "init" those of the weights that it
+    begins with, if it does with any; `difference`, in points, is the one that is to
     be seen, where one was named. `environment` is of the machine that the trials began on.
     """
 
     variants: tuple[Variant, ...]
     seeds: int
-    images: Mapping[str, Mapping[str, str | None]]
+    images: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
     difference: float | None = None
 
@@ -98,7 +99,8 @@ class Plan:
                 raise _taken(folder, f"another recipe of the name {one.label!r}", said)
             for key, value in asked.images[one.label].items():
                 if self.images[one.label].get(key) != value:
-                    raise UserError(f"{folder}: the images of {one.label} are not those it began with ({key} differs)")
+                    what = "init is" if key == "init" else "the images are"
+                    raise UserError(f"{folder}: {one.label}: {what} not what it began with ({key} differs)")
         taken = {one.folder.lower() for one in self.variants}
         here = []
         for one in asked.variants:

@@ -171,7 +171,7 @@ def _check(run: Run, plan: Plan, variant: Variant, seed: int) -> None:
         raise UserError(f"{run.path}: not the run that was planned, {', '.join(changed)} differs; move it away")
     for key, value in plan.images[variant.label].items():
         if environment.get(key) != value:
-            raise UserError(f"{run.path}: its images are not those of the plan ({key} differs); move it away")
+            raise UserError(f"{run.path}: it began otherwise than the plan has it ({key} differs); move it away")
 
 
 def _measured(run: Run) -> Mapping[Metric, float]:

@@ -17,6 +17,7 @@ from ...api.training import with_init
 from ...comparison import setting
 from ...data import Dataset, ImageSet
 from ...errors import Stopped, UserError, shown
+from ...fine_tuning import earlier_weights
 from ...hardware import environment, resolve_device, threads
 from ...interruption import Terminated, signal_of
 from ...observer import Observer, Progress, ProgressCallback
@@ -73,12 +74,14 @@ def trials(
     torch_device = resolve_device(device)
     resources = _resources(found)
     forget_images()
-    images: dict[str, dict[str, str | None]] = {}
+    images: dict[str, dict[str, Any]] = {}
     tests: list[ImageSet] = []
     for one in found:
         sets = _rehearsed(one, model, data, data_dir, torch_device, watcher, first=not tests)
         tests.append(sets.test)
         images[one.label] = fingerprints(sets)
+        if one.recipe.init is not None:
+            images[one.label]["init"] = earlier_weights(one.recipe)
         del sets  # of several recipes they would not always fit into memory together
     _check_same_test(found, tests)
     with threads(resources.cpus):
