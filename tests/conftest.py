@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from onecycle import hardware
-from onecycle.api import training
+from onecycle.api import pictures, resuming
 
 # The nets of the tests are too small for two threads: they would wait for each other more than they work.
 torch.set_num_threads(1)
@@ -69,20 +69,20 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-_FINISH, _MAKE_REPORT = training.finish, training.make_report
+_FINISH, _MAKE_REPORT = pictures.finish, resuming.make_report
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _undrawn() -> Iterator[None]:
     """Drawing takes longer than training the small nets of the tests, those of fixtures for many tests among them."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training, "finish", lambda *arguments, **options: None)
-        patched.setattr(training, "make_report", lambda run, **options: run.path / "report.html")
+        patched.setattr(pictures, "finish", lambda *arguments, **options: None)
+        patched.setattr(resuming, "make_report", lambda run, **options: run.path / "report.html")
         yield
 
 
 @pytest.fixture(autouse=True)
 def _draw_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "drawn" in request.fixturenames:
-        monkeypatch.setattr(training, "finish", _FINISH)
-        monkeypatch.setattr(training, "make_report", _MAKE_REPORT)
+        monkeypatch.setattr(pictures, "finish", _FINISH)
+        monkeypatch.setattr(resuming, "make_report", _MAKE_REPORT)

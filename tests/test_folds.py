@@ -21,7 +21,7 @@ from test_cli import call
 import onecycle
 from onecycle import CrossValidation, Dataset, ImageSet, Observer, Run, Stopped, UserError, explanation, training
 from onecycle.api import folds as api_folds
-from onecycle.api import training as api_training
+from onecycle.api import pictures
 from onecycle.data import stratified_folds
 from onecycle.preparation import Sets, images_of, split
 from onecycle.sealing import digest, read_sealed_json, write_sealed_json
@@ -343,7 +343,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     changes = ("model.name=compact", "data.batch_size=20", "schedule.epochs=1", "schedule.peak_epoch=0.5")
     small = [part for one in changes for part in ("--set", one)]
     drawn: list[object] = []
-    monkeypatch.setattr(api_training, "finish", lambda run, *arguments, **options: drawn.append(run.path))
+    monkeypatch.setattr(pictures, "finish", lambda run, *arguments, **options: drawn.append(run.path))
     cross_validation = ("train", "digits", "--data", str(photos), *small, "--folds", "2")
     assert call(*cross_validation, "--no-report", "--out", str(tmp_path / "plain")) == 0 and drawn == []
     capsys.readouterr()

@@ -16,7 +16,6 @@ from torture.kills import Victims, again_and_again, at_operations, at_random, re
 import onecycle
 from onecycle import Observer, Run, Stopped, UserError, interruption, lr_range, training
 from onecycle.api import pictures
-from onecycle.api import training as api_training
 from onecycle.files import LEFT_OVER_SECONDS
 from onecycle.interruption import Terminated, sigterm_raises, stop_on_signals
 from onecycle.lr_range import LrRange
@@ -272,7 +271,7 @@ def test_a_signal_while_the_results_are_written_is_not_lost(tmp_path: Path, monk
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Run, "write_summary", signalled_write)
-    monkeypatch.setattr(api_training, "finish", lambda *arguments, **options: pytest.fail("drawn all the same"))
+    monkeypatch.setattr(pictures, "finish", lambda *arguments, **options: pytest.fail("drawn all the same"))
     with pytest.raises(
         Stopped, match=r"run: the training has ended; stopped by SIGTERM before .*--resume .*run$"
     ) as one:

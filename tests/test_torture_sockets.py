@@ -26,9 +26,9 @@ SLOW = {
     "exported ONNX in use",
 }
 UNDRAWN = """
-from onecycle.api import training
-training.finish = lambda *arguments: None
-training.report = lambda run, **options: run.path / "report.html"
+from onecycle.api import pictures, resuming
+pictures.finish = lambda *arguments: None
+resuming.make_report = lambda run, **options: run.path / "report.html"
 """
 FETCH = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"
 LIBC = "import ctypes; ctypes.CDLL(None).socket(2, 1, 0)"

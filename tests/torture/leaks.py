@@ -209,14 +209,14 @@ def _silent(do: Callable[[], object], expected: type[BaseException] | None = Non
 
 @contextlib.contextmanager
 def _undrawn() -> Iterator[None]:
-    from onecycle.api import training
+    from onecycle.api import pictures
 
-    drawn = training.finish
-    training.finish = lambda *arguments, **options: None
+    drawn = pictures.finish
+    pictures.finish = lambda *arguments, **options: None
     try:
         yield
     finally:
-        training.finish = drawn
+        pictures.finish = drawn
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ def safely(folder: Path, *, training: bool = False) -> Iterator[None]:
     data = dict.fromkeys(registry.names("data"), f"{__name__}:tiny")
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(registry.ENTRIES["data"], data))
-        stack.enter_context(mock.patch.object(api_training, "finish", lambda *arguments, **options: None))
+        stack.enter_context(mock.patch.object(pictures, "finish", lambda *arguments, **options: None))
         if not training:
             small = {"data.batch_size": 8, "schedule.epochs": 1, "schedule.peak_epoch": 0.5}
             onecycle.train(

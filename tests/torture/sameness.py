@@ -14,7 +14,7 @@ import small
 
 import onecycle
 from onecycle import Dataset, Stopped, training
-from onecycle.api import training as api_training
+from onecycle.api import pictures
 from torture.children import Child, begin
 from torture.subject import content, difference, settings
 from torture.tally import Tally, at_least
@@ -115,7 +115,7 @@ def train(out: Path, name: str, threads: int, stop: int) -> None:
     begin()
     torch.set_num_threads(threads)
     training.FLUSH_SECONDS = 0.0
-    api_training.finish = lambda *arguments, **options: None
+    pictures.finish = lambda *arguments, **options: None
     wanted = onecycle.recipe(
         "custom_resnet",
         **{"data.batch_size": 8, "augment.cutout": 4, "augment.crop_padding": 2, **VARIANTS[name]},

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import onecycle
 from onecycle import Dataset, Observer, Run, Stopped, api, training
-from onecycle.api import training as api_training
+from onecycle.api import pictures
 from onecycle.checkpoint import load_state
 from onecycle.cli.main import _explained
 
@@ -39,7 +39,7 @@ def quickly() -> Iterator[None]:
     """Losses are fetched after each step, and nothing is drawn where a training ends: that is tried by itself."""
     with (
         mock.patch.object(training, "FLUSH_SECONDS", 0.0),
-        mock.patch.object(api_training, "finish", lambda *arguments, **options: None),
+        mock.patch.object(pictures, "finish", lambda *arguments, **options: None),
     ):
         yield
 

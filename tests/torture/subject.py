@@ -68,7 +68,7 @@ def command(
     pictures._pictures = _few
     if not drawn:
         api_training.draw = lambda run, found: None
-        api_training.finish = lambda *arguments, **options: None
+        pictures.finish = lambda *arguments, **options: None
     if unsafe:
         files.atomic_path = contextlib.nullcontext  # type: ignore[assignment]
     Operations(run, run.with_suffix(".operations"), die_at, inside=inside)

@@ -8,8 +8,9 @@ from .folds import CrossValidation, cross_validate, resume_folds
 from .folds_explanation import FoldsExplanation
 from .inspection import compare, evaluate, explain, report, watch
 from .prediction import predict, write_predictions
+from .resuming import resume
 from .runs import Run, load
-from .training import resume, train
+from .training import train
 
 __all__ = [
     "CrossValidation",

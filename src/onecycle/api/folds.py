@@ -38,8 +38,9 @@ from ..rehearsal import rehearse
 from ..run import locked_for_training
 from .folds_explanation import FoldsExplanation, images_of_rows
 from .image_files import ImageFiles, image_files
+from .resuming import resume
 from .runs import Run
-from .training import begin, resume, with_init
+from .training import begin, with_init
 
 
 class CrossValidation(cross_validation.CrossValidation):

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..api.training import begin, resume
+from ..api.resuming import resume
+from ..api.training import begin
 from ..data import Dataset, ImageSet
 from ..errors import RatesRefused, TrainingFailed, lacks_memory
 from ..files import disk_errors
