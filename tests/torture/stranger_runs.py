@@ -21,7 +21,7 @@ import torch
 
 import onecycle
 from onecycle import Observer, UserError, api, training
-from onecycle.api import training as resuming
+from onecycle.api import pictures, resuming
 from onecycle.checkpoint import load_state
 from onecycle.run import Run
 from onecycle.sealing import read_sealed_json, write_sealed_json
@@ -174,7 +174,7 @@ def _resumed(run: Run, content: bytes, folder: Path) -> str | None:
         api.resume(copy, model=model, data=data, device="cpu", observer=Observer())
 
     # Which asks git for the version, and which draws: neither reads the checkpoint.
-    with mock.patch.object(resuming, "environment", lambda device: {}), mock.patch.object(resuming, "finish"):
+    with mock.patch.object(resuming, "environment", lambda device: {}), mock.patch.object(pictures, "finish"):
         return _judged(use, copy / "checkpoints", folder)
 
 
