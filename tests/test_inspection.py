@@ -132,7 +132,7 @@ def test_a_report_without_what_was_handed_in_says_so(own: Run, tmp_path: Path) -
         own.report(data=Dataset(images(200, 5), images(60, 6)))
 
 
-def test_a_finished_training_is_drawn_and_reported(own: Run, tmp_path: Path) -> None:
+def test_a_finished_training_is_drawn_and_reported(own: Run, tmp_path: Path, drawn: None) -> None:
     run = Run.open(shutil.copytree(own.path, tmp_path / "run"))
     pictures.finish(run, images_of(run, data=dataset()), net(), torch.device("cpu"), Observer())
     assert {path.stem for path in run.plots.glob("*.png")} - {"label_errors"} == PICTURES

@@ -26,6 +26,7 @@ import torch
 import onecycle
 from onecycle import Observer, Progress, Run, Stopped, api, cli, plots, training
 from onecycle.api import pictures
+from onecycle.api.pictures import finish
 from onecycle.preparation import images_of
 from torture import small_runs
 from torture.faulty_disk import Disk, largest_file
@@ -150,6 +151,8 @@ class Bench:
             for write in (_pictured(run, sets), functools.partial(_found, ended.parent / "found")):
                 with Disk(ended.parent).watched() as disk:
                     write()
+                if not disk.done:
+                    tally.add("nothing was written")
                 for at in random.permutation(disk.done)[: at_least(disk.done, share)]:
                     tally.add(_failing(write, Disk(ended.parent, errno.ENOSPC, int(at), lasting=True), ended.parent))
         return tally
@@ -205,7 +208,7 @@ def _pictured(run: onecycle.Run, sets: Any) -> Callable[[], str]:
 
     def write() -> str:
         listener = Listener()
-        pictures.finish(run, sets, small.net(), CPU, listener)
+        finish(run, sets, small.net(), CPU, listener)
         return " ".join(listener.messages)
 
     return write
