@@ -386,6 +386,19 @@ def test_another_search_does_not_go_into_the_folder(whole: Search, tmp_path: Pat
         Search.load(tmp_path / "full")
 
 
+def test_a_search_goes_on_with_the_weights_that_it_began_with(tmp_path: Path) -> None:
+    def earlier(seed: int) -> None:
+        shutil.rmtree(tmp_path / "first", ignore_errors=True)
+        onecycle.train(small_recipe(seed=seed), model=net(), data=dataset(), out=tmp_path / "first", report=False)
+
+    earlier(0)
+    found = search(tmp_path / "search", init=tmp_path / "first", trials=1)
+    assert found_in(Search.load(tmp_path / "search")) == found_in(found)
+    earlier(1)
+    with pytest.raises(UserError, match="the weights of init are not those it began with; another --out"):
+        search(tmp_path / "search", init=tmp_path / "first", trials=2)
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 
@@ -400,6 +413,7 @@ def test_another_search_does_not_go_into_the_folder(whole: Search, tmp_path: Pat
         ({"storage": "nowhere"}, "--storage: not the URL of a database"),
         ({"storage": "postgresql://me:secret@127.0.0.1:1/x"}, r"the storage postgresql://me:\*\*\*@127.0.0.1:1/x"),
         ({"device": "cuda:99"}, "cuda:99"),
+        ({"resources.gpus": 0.5}, "0.5 of a GPU a trial: the local engine"),
         ({"data": images(40)}, "data.batch_size"),
     ],
 )

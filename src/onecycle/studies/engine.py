@@ -41,7 +41,7 @@ class LocalEngine:
 
     def run(self, work: Callable[[J], R], jobs: Iterable[J], resources: Resources) -> Iterator[tuple[J, R | Exception]]:
         """As `Engine`. Raises UserError for a share of a GPU, or one that is not there."""
-        _check(resources)
+        check_here(resources)
         for job in jobs:
             try:
                 with threads(resources.cpus):
@@ -52,7 +52,7 @@ class LocalEngine:
                 yield job, result
 
 
-def _check(resources: Resources) -> None:
+def check_here(resources: Resources) -> None:
     """Raise UserError where this process cannot give a job what is asked for."""
     if 0 < resources.gpus < 1:
         raise UserError(

@@ -29,7 +29,7 @@ class Plan:
     """The recipe that the search began with, what it varies, and how.
 
     `storage` is the URL, without password, of a database elsewhere; None for the folder's own. `images` is the
-    fingerprint of the held-out part.
+    fingerprint of the held-out part, `init` the SHA-256 of the weights that the recipe begins with, where it names any.
     """
 
     recipe: Recipe
@@ -39,6 +39,7 @@ class Plan:
     storage: str | None
     images: str
     held_out_images: int
+    init: str | None = None
 
     @property
     def study_name(self) -> str:
@@ -57,6 +58,7 @@ class Plan:
             "storage": self.storage,
             "images": self.images,
             "held_out_images": self.held_out_images,
+            **({} if self.init is None else {"init": self.init}),
         }
 
     @classmethod
@@ -76,6 +78,7 @@ class Plan:
                 stored["storage"],
                 str(stored["images"]),
                 int(stored["held_out_images"]),
+                stored.get("init"),
             )
         except UserError:
             raise
@@ -102,6 +105,8 @@ class Plan:
                 changed.append(shown)
         if before["images"] != now["images"]:
             changed.append("the images are not those it began with")
+        if there.init != self.init and not changed:
+            changed.append("the weights of init are not those it began with")
         if changed:
             raise UserError(f"{folder}: holds another search: {changed[0]}; another --out, or the same search")
 

@@ -17,13 +17,14 @@ from ...api.training import with_init
 from ...data import Dataset, ImageSet
 from ...errors import Stopped, TrainingFailed, UserError
 from ...files import disk_errors
+from ...fine_tuning import earlier_weights
 from ...interruption import Terminated, signal_of
 from ...observer import Observer, ProgressCallback
 from ...preparation import Sets, with_own
 from ...progress import default_observer
 from ...recipes import Recipe, absolute, recipe
 from ...run import Run
-from ..engine import Engine, LocalEngine, Resources
+from ..engine import Engine, LocalEngine, Resources, check_here
 from ..job import forget_images
 from .plan import DATABASE, Plan, alone, check_free
 from .printing import trial_line
@@ -83,6 +84,8 @@ def search(
         raise UserError(
             f"--workers {workers}: of this machine's processes; another engine has as many as it has room for"
         )
+    if engine is None or isinstance(engine, LocalEngine):
+        check_here(_resources(base))
     wanted = read_space(space, base)
     check_methods(sampler, pruner, wanted)
     path = Path(out) if out is not None else Run.new_path(f"{base.name}_search")
@@ -94,7 +97,8 @@ def search(
     for line in advice(base, Sets(parts.train, None, parts.test), searched=True):
         watcher.on_message(line)
     known = None if storage is None else public_url(storage)
-    plan = Plan(base, wanted, sampler, pruner, known, parts.test.fingerprint(), len(parts.test))
+    weights = None if base.init is None else earlier_weights(base)["sha256"]
+    plan = Plan(base, wanted, sampler, pruner, known, parts.test.fingerprint(), len(parts.test), weights)
     del parts
     most = grid_size(wanted) if sampler == "grid" else trials or TRIALS
     total = min(most, trials or most)
@@ -121,6 +125,10 @@ def search(
     return _Search(plan, session, study, watcher).run(engine or LocalEngine(), workers)
 
 
+def _resources(base: Recipe) -> Resources:
+    return Resources(base.resources.cpus, base.resources.gpus)
+
+
 def _rehearse_one(base: Recipe, space: Space, net: nn.Module | None, parts: Dataset, device: str) -> None:
     """Raise UserError where none of a few combinations of the space could be trained."""
     first: UserError | None = None
@@ -143,7 +151,7 @@ class _Search:
     def run(self, engine: Engine, workers: int) -> Search:
         """Carry it out with an engine, or with several processes; then draw and return what was found."""
         base = self._session.base
-        resources = Resources(base.resources.cpus, base.resources.gpus)
+        resources = _resources(base)
         if self._told:
             there = "trial is" if len(self._told) == 1 else "trials are"
             self._watcher.on_message(f"{len(self._told)} {there} there already")
