@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 SMOOTHING_DECADES = 0.15  # standard deviation of the kernel
 _LEAST_FALL = 0.01  # of the first loss
 _AS_DEEP = 0.05  # of the fall
-_FLAT = 12.0  # standard errors of a slope; in the sweeps of docs/lr-range.md, wiggles have 8 at most and dips 18
+_FLAT = 12.0  # standard errors of a slope; in the sweeps of docs/lr-range.md, wiggles have 9.8 at most and dips 18
 _FEWEST_FOR_NOISE = 10
 
 
