@@ -86,6 +86,7 @@ TUNINGS = {
             "all_at_the_end": {"data.hardest": [[3, 0.85], [4, 0.7], [6, 0.55], [10, 0.5], [12, 1.0]]},
             "padding4": {"augment.crop_padding": 4},
             "nine_epochs": _NINE_EPOCHS,
+            "wide_end": {"model.widths": [64, 256, 384]},
             "wider": {**_NINE_EPOCHS, "model.widths": [64, 256, 384]},
             "sixteen_epochs": _SIXTEEN_EPOCHS,
             "smoothing0.1": {"loss.label_smoothing": 0.1},

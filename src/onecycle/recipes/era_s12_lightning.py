@@ -10,8 +10,8 @@ def era_s12_lightning() -> Recipe:
     of its LitCifar10, added to the gradient; the rate, found by a range test, linear from 0 to about 0.0554 in epoch 5
     and to 0 at the end of epoch 24. Open in the document: the dropout rate, 0.05, of whole channels.
 
-    Published: 90.3% on what it validates with. Measured: 91.02% on the test set, one run, seed 0; 12,887 s of training on
-    two cores of an AMD EPYC with AVX2, which were busy with other work too.
+    Published: 90.3% on what it validates with. Measured: 91.02% on the test set, one run, seed 0; 12,887 s of training
+    on two cores of an AMD EPYC with AVX2, which were busy with other work too.
 
     onecycle train era_s12_lightning
     """
