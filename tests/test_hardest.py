@@ -241,6 +241,8 @@ def test_an_images_augmentation_is_the_same_whether_or_not_others_are_left_out(c
     )
     images = dataset().train.subset(np.arange(100))
     loader = Loader(images, batch_size=30, augmentation=augmentation, seed=3)
+    with pytest.raises(UserError, match=r"chosen is torch\.int64 \[100\]; torch\.bool \[100\] is needed"):
+        next(iter(loader.epoch(0, chosen=torch.tensor(chosen).long())))
     for epoch in (0, 1):
         everything = {
             int(sample): image.clone()

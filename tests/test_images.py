@@ -61,6 +61,11 @@ def test_classes_without_names_are_refused(classes: Any) -> None:
         ImageSet(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), classes)
 
 
+def test_a_name_of_two_classes_is_refused() -> None:
+    with pytest.raises(UserError, match="classes name 'cat' twice"):
+        ImageSet(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), ("cat", "dog", "cat"))
+
+
 def test_a_subset_is_a_copy_in_the_order_of_its_index() -> None:
     images = images_of(10)
     index = np.array([7, 0, 7, 3])

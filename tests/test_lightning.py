@@ -195,6 +195,23 @@ def test_a_checkpoint_gives_the_classifier_back(tmp_path: Path, monkeypatch: pyt
     assert torch.equal(loaded(torch.ones(1, 3, 32, 32)), lit(torch.ones(1, 3, 32, 32)))
 
 
+def test_a_checkpoint_is_loaded_with_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_lightning:tiny")
+    lit = LitClassifier(small_recipe(), model="tiny", learning_rate=0.123, num_classes=4)
+    trainer = trainer_for(tmp_path, fast_dev_run=True)
+    trainer.fit(lit, datamodule=ImageDataModule(lit.recipe, data=dataset()))
+    trainer.save_checkpoint(tmp_path / "saved.ckpt")
+
+    def loaded(**changes: Any) -> LitClassifier:
+        found = LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt", **changes)
+        assert isinstance(found, LitClassifier)
+        return found
+
+    assert loaded(learning_rate=0.4).learning_rate == 0.4
+    assert loaded(schedule={"lr_max": 0.5}).learning_rate == 0.5
+    assert loaded(schedule=KNOTS).recipe.schedule.options["knots"] == ((0, 0.0), (1, 0.02), (3, 0.0))
+
+
 def test_ones_own_net_is_handed_in_again(tmp_path: Path) -> None:
     lit, _ = fit(tmp_path, fast_dev_run=True)
     lit.trainer.save_checkpoint(tmp_path / "saved.ckpt")

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
+    GradientAccumulationScheduler,
     LearningRateFinder,
     ModelCheckpoint,
     ModelSummary,
@@ -236,6 +237,49 @@ def test_options_that_must_not_change_the_training_do_not(tmp_path: Path) -> Non
     _, told = fit(tmp_path)
     assert memory.all("train_loss_step") == told.all("train_loss_step")
     assert re.search(r"\[2, 3, 32, 32\] *\| *\[2, 4\]", str(summarize(lit)))
+
+
+def test_a_second_fit_goes_on_with_the_schedule(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    lit, data = lit_and_images()
+    steps = 4  # an epoch
+    trainer = trainer_for(tmp_path, max_epochs=1, callbacks=[Rates()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a Trainer that makes fewer steps than the schedule has
+        trainer.fit(lit, datamodule=data)
+        trainer.fit_loop.max_epochs = lit.recipe.epochs
+        trainer.fit(lit, datamodule=data)
+    schedule = build_schedule(lit.recipe, steps)
+    assert rates == pytest.approx([schedule(step) for step in range(lit.recipe.epochs * steps)])
+
+
+def test_accumulation_that_changes_is_warned_of(tmp_path: Path) -> None:
+    lit, data = lit_and_images()
+    trainer = trainer_for(tmp_path, callbacks=[GradientAccumulationScheduler({0: 2, 1: 1})])
+    told = " ".join(warned_of(lit, trainer, datamodule=data))
+    assert "GradientAccumulationScheduler changes the steps of an epoch" in told
+
+
+def test_a_subclass_may_validate_and_save_by_itself(tmp_path: Path) -> None:
+    class Own(LitClassifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("mine", 1.0)
+
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["mine"] = 1
+
+    recipe = small_recipe(precision="fp32")
+    lit = Own(recipe, model=net())
+    trainer = trainer_for(tmp_path)
+    trainer.fit(lit, datamodule=ImageDataModule(recipe, data=dataset()))
+    assert "mine" in trainer.callback_metrics and "val_acc" not in trainer.callback_metrics
+    trainer.save_checkpoint(tmp_path / "saved.ckpt")
+    assert isinstance(Own.load_from_checkpoint(tmp_path / "saved.ckpt", model=net()), Own)
 
 
 def test_the_gradient_is_clipped(tmp_path: Path) -> None:

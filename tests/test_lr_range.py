@@ -89,6 +89,33 @@ def test_dropout_is_seeded() -> None:
     assert swept(model, seed=3).losses != swept(model, seed=4).losses
 
 
+def test_the_order_of_a_loader_goes_by_the_seed_alone() -> None:
+    tensors = torch.utils.data.TensorDataset(*(torch.cat(part) for part in zip(*batches(), strict=True)))
+    loader, model = torch.utils.data.DataLoader(tensors, batch_size=5, shuffle=True), net(dropout=0.0)
+
+    def losses(seed: int, around: int) -> tuple[float, ...]:
+        torch.manual_seed(around)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return sweep(model, optimizer, loader, lr_start=1e-4, lr_end=1e-2, steps=20, seed=seed).losses
+
+    assert losses(0, around=1) == losses(0, around=2) != losses(1, around=1)
+
+
+def test_a_precision_is_one_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onecycle.hardware._cpu_words", lambda key: {"avx512_bf16"})
+    model = net(dropout=0.0)
+    assert swept(model, precision="auto") == swept(model, precision="bf16") != swept(model, precision="fp32")
+    with pytest.raises(UserError, match="precision 'bf16-mixed' is unknown; did you mean 'bf16'"):
+        swept(model, precision="bf16-mixed")
+
+
+def test_batches_that_are_mappings_are_refused() -> None:
+    model = net()
+    named = [{"images": inputs, "labels": labels} for inputs, labels in batches()]
+    with pytest.raises(UserError, match="a batch is a dict; a tuple or list of images, labels is needed"):
+        sweep(model, torch.optim.SGD(model.parameters(), lr=0.1), named, lr_start=1e-4, lr_end=1.0)  # type: ignore[arg-type]
+
+
 def test_a_sweep_stops_where_the_loss_diverges() -> None:
     one = swept(net(), lr_end=1e4, steps=100)
     assert one.end in ("diverged", "not finite")
@@ -256,6 +283,8 @@ def test_noise_moves_the_choice_little() -> None:
 def test_the_choice_is_the_middle_of_the_sweeps() -> None:
     each = [made(-5, 0, 100, lambda x, m=middle: curve(x, m)) for middle in (-3.0, -2.0, -1.9)]
     found = choose(each, rule="slowing")
+    assert choose((one for one in each), rule="slowing") == found
+    assert choose(each[0], rule="slowing") == choose(each[:1], rule="slowing")
     assert found.lr_max == pytest.approx(sorted(found.suggestions["slowing"])[1])
     assert found.stability["lr_max_spread"] == pytest.approx(
         max(found.suggestions["slowing"]) / min(found.suggestions["slowing"])
@@ -375,6 +404,9 @@ def test_groups_keep_the_ratio_of_their_rates() -> None:
         return sweep(model, grouped(model, rates), batches(), lr_start=1e-3, lr_end=1.0, steps=30).losses
 
     assert losses((0.01, 0.1)) == losses((0.1, 1.0)) != losses((0.1, 0.1))
+    warmed_up = grouped(model, (0.01, 0.1))
+    torch.optim.lr_scheduler.LambdaLR(warmed_up, lambda step: step / 100)  # from 0
+    assert losses((0.01, 0.1)) == sweep(model, warmed_up, batches(), lr_start=1e-3, lr_end=1.0, steps=30).losses
     other, expected = copy.deepcopy(model), []
     optimizer = grouped(other, (0.01, 0.1))
     for step in range(30):

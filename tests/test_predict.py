@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,6 +206,18 @@ def test_damaged_files_are_named_and_the_rest_predicted(run: Run, some_damaged: 
     np.testing.assert_array_equal(found.logits, run.predict([folder / "1.png", folder / "2.png"]).logits)
     with pytest.raises(UserError, match=r"words\.jpg: no image"):
         run.predict([some_damaged / "words.jpg"], damaged="skip")
+
+
+def test_names_may_be_odd(run: Run, some_damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = tmp_path / "a\rb,\nc.png"
+    shutil.copy(some_damaged / "1.png", odd)
+    long = tmp_path / f"{'x' * 300}.png"
+    capsys.readouterr()
+    assert call("predict", str(run.path), str(odd), str(long), str(tmp_path / "none.png"), "--format", "csv") == 2
+    shown = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(shown.out, newline=""))
+    assert row["path"] == str(odd) and shown.out.count("\r") == 1
+    assert "none.png" in shown.err and "3 files" not in shown.err and "2 files could not be read" in shown.err
 
 
 def test_the_command_writes_every_format_and_names_what_is_damaged(

@@ -127,6 +127,8 @@ def test_a_variant_that_fails_makes_no_other_surer() -> None:
     assert [one.variant for one in missing] == ["b", "c"] and failing[2].t_holm is None
     for one in (whole, failing, missing):
         assert one[0].t_holm == pytest.approx(3 * one[0].accuracy.t_p)  # type: ignore[operator]
+    (alone,) = compare_in_pairs(measured(*_A, *_B, *[None] * 4), "abc")
+    assert alone.t_holm == pytest.approx(2 * alone.accuracy.t_p)  # type: ignore[operator]
 
 
 def test_differences_that_are_all_the_same_show_nothing() -> None:
@@ -135,6 +137,9 @@ def test_differences_that_are_all_the_same_show_nothing() -> None:
     assert not words.shows_difference(one)
     assert "in each of 4 pairs; differences that are all the same say nothing of chance" in words.evidence(one)
     assert words.verdict(one) == "No difference shown between b and a"
+    assert words.to_see(one) == "all pairs differ alike; more seeds are needed"
+    (single,) = compare_in_pairs(measured(0.90, None, None, None, 0.93, None, None, None), "ab")
+    assert words.to_see(single) == "one pair of runs; two or more are needed"
     assert all(row.paired is None for row in seeds_needed(measure(trials, "ab"), [one], [1.0]))
     perfect = measured(*[1.0] * 8)
     assert seeds_needed(measure(perfect, "ab"), compare_in_pairs(perfect, "ab"), [0.1]) == ()

@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from .convolution import Winograd
-from .errors import UserError
+from .errors import UserError, suggestion
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]+(?=@)")  # in a URL, as that of a database
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
@@ -50,8 +51,10 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> str:
     """What "auto" stands for: bf16 where the processor multiplies bfloat16 in hardware, fp32 otherwise.
 
-    Raises UserError where the device cannot do what is asked for.
+    Raises UserError where it is unknown, or the device cannot do what is asked for.
     """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r} is unknown; {suggestion(precision, PRECISIONS)}")
     if precision == "fp16" and device.type != "cuda":
         raise UserError(f"precision fp16 needs a CUDA device, not {device}; auto, bf16 or fp32 here")
     if precision != "auto":

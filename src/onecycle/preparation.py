@@ -307,7 +307,7 @@ def trained_net(run: Run, *, model: nn.Module | None = None, device: torch.devic
     the training has not ended, the weights are damaged, or they are another net's.
     """
     classes, weights = run.classes, run.weights()
-    net = build_net(run.recipe, len(classes)) if model is None else copy.deepcopy(model)
+    net = build_net(run.recipe, len(classes)) if model is None else copied(model, "for the run's weights")
     known = net.state_dict()
     for name in known.keys() & weights.keys():
         if weights[name].is_complex() and not known[name].is_complex():  # torch would take the real part

@@ -140,6 +140,7 @@ def watch(
 ) -> Iterator[Path]:
     """Keep the report of a run in progress fresh; yields its path each time, the last time when the run is over."""
     opened, to = Run.of(run), _page(out)
+    resolve_device(device)  # which the last page alone needs, perhaps hours from now
 
     def write(running: bool) -> Path:
         if not running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +59,8 @@ def predict(
     if damaged:
         counted = "1 file could" if len(damaged) == 1 else f"{len(damaged):,} files could"
         lines = [f"{path}: {reason}" for path, reason in damaged.items()]
-        alone = len(damaged) == len(set(given)) and not any(path.is_dir() for path in given)
+        folders = any(os.path.isdir(path) for path in given)  # noqa: PTH112 - Path.is_dir raises
+        alone = len(damaged) == len(set(given)) and not folders
         raise UserError(*lines, f"{counted} not be read" + ("" if alone else "; what could be is predicted"))
 
 

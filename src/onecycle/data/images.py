@@ -36,6 +36,9 @@ class ImageSet:
         names = () if unordered else tuple(self.classes)
         if unordered or not all(isinstance(name, str) for name in names):
             raise UserError(f"classes are {self.classes!r:.80}; a name, a string, for each, in order, is needed")
+        twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+        if twice is not None:
+            raise UserError(f"classes name {twice!r} twice; a name of its own for each is needed")
         object.__setattr__(self, "classes", tuple(map(str, names)))  # also of a list, or an array
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise UserError(f"images are {images.dtype} {list(images.shape)}; uint8 [N, height, width, 3] is needed")

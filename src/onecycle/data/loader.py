@@ -238,6 +238,8 @@ class Loader:
 
         Over all images, or those for which `chosen` [N] is true.
         """
+        if chosen is not None and (chosen.dtype != torch.bool or chosen.shape != (self.samples,)):
+            raise UserError(f"chosen is {chosen.dtype} {list(chosen.shape)}; torch.bool [{self.samples}] is needed")
         plan = self.plan(epoch)
         assert self._augmentation is not None
         sides = self._augmentation.crop(epoch, self._pixels.image_size), self.side(epoch)

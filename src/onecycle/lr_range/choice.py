@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,12 +120,13 @@ class LrRange:
         }
 
 
-def choose(sweeps: Sequence[Sweep], *, rule: str = RULE, rule_min: str = RULE_MIN) -> LrRange:
+def choose(sweeps: Sweep | Iterable[Sweep], *, rule: str = RULE, rule_min: str = RULE_MIN) -> LrRange:
     """Choose lr_max by `rule` and lr_min by `rule_min`: the geometric median of what they say of each sweep.
 
     Raises UserError where a rule is unknown, a sweep's loss never falls, or most do not by more than their noise.
     """
     check_rules(rule, rule_min)
+    sweeps = [sweeps] if isinstance(sweeps, Sweep) else list(sweeps)
     if not sweeps:
         raise UserError("there is no sweep to choose from; one or more are needed")
     descents = [descent(one) for one in sweeps]

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from .. import optim
 from ..errors import UserError
-from ..hardware import autocast, fast, reused_memory, seed_generators
+from ..hardware import autocast, fast, resolve_precision, reused_memory, seed_generators
 from ..randomness import step_seed
 from .noise import batch_noise
 
@@ -58,21 +58,24 @@ def sweep(
     """Train a copy of `net` and `optimizer` for at most `steps` steps while the rate rises from lr_start to lr_end.
 
     A batch is (images, labels, ...); `batches` is gone through again where it ends. `loss` takes the net's output in
-    float32 and the labels. Where the optimiser's groups have rates of their own, the largest is swept and the others
-    keep their ratio to it. The sweep ends early where the loss is not finite, and with `stop` where it has climbed back
-    above what it began with, by more than its noise. Net, optimiser and the random states of torch, NumPy and Python
-    are left bit for bit as they were. Raises UserError where the range, the number of steps, the net or the optimiser
-    cannot be swept.
+    float32 and the labels. `seed` is that of torch, NumPy and Python, for the order that a loader draws and what the
+    net draws, such as dropout. Where the optimiser's groups have rates of their own, the largest is swept and the
+    others keep their ratio to it. The sweep ends early where the loss is not finite, and with `stop` where it has
+    climbed back above what it began with, by more than its noise. Net, optimiser and the random states of torch, NumPy
+    and Python are left bit for bit as they were. `precision` is auto, fp32, bf16 or fp16. Raises UserError where the
+    range, the number of steps, the precision, the net, the optimiser or the batches cannot be swept.
     """
     check_range(lr_start, lr_end, steps)
     rates = np.geomspace(lr_start, lr_end, steps).tolist()
     losses: list[float] = []
     end: End = "range"
     device = next(net.parameters()).device
+    precision = resolve_precision(precision, device)
     with _untouched_randomness(device), reused_memory(device):
         net, optimizer = _copied(net, optimizer)
         optim.keep_ratios(optimizer)
         net.train()
+        seed_generators(step_seed(seed, steps))  # for what the batches draw, such as their order
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         for step, (rate, batch) in enumerate(zip(rates, _endless(batches, steps), strict=False)):
             optim.set_lr(optimizer, rate)
@@ -130,6 +133,8 @@ def _endless(batches: Iterable[Sequence[Tensor]], steps: int) -> Iterator[Sequen
     while True:
         before = taken
         for batch in batches:
+            if isinstance(batch, Tensor) or not isinstance(batch, Sequence):
+                raise UserError(f"a batch is a {type(batch).__name__}; a tuple or list of images, labels is needed")
             taken += 1
             yield batch
         if taken == before:

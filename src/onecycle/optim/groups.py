@@ -54,6 +54,8 @@ def build_optimizer(net: nn.Module, component: Component) -> Optimizer:
 def keep_ratios(optimizer: Optimizer) -> None:
     """Note each group's rate over the largest as its `lr_factor`, unless the groups have factors, as ours do."""
     rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if not any(rates):  # a scheduler warms up from 0, and has noted what they were
+        rates = [float(group.get("initial_lr", 0.0)) for group in optimizer.param_groups]
     if max(rates) > 0 and not any("lr_factor" in group for group in optimizer.param_groups):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr_factor"] = rate / max(rates)

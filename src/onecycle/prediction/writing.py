@@ -55,7 +55,9 @@ class _Table(Writer):
 class _Csv(Writer):
     def begin(self, run: Path, files: Sequence[Path]) -> None:
         numbers = range(1, self._top + 1)
-        self._rows = csv.writer(self._out, lineterminator="\n")
+        self._rows = csv.writer(
+            _UnixLines(self._out), lineterminator="\r\n"
+        )  # it quotes the ends of lines that it knows
         self._rows.writerow(["path", *(f"{what}_{k}" for k in numbers for what in ("class", "probability"))])
 
     def add(self, found: Predictions) -> None:
@@ -65,6 +67,16 @@ class _Csv(Writer):
 
     def end(self, damaged: Mapping[Path, str]) -> None:
         """A file that could not be read has no row."""
+
+
+class _UnixLines:
+    """Lines that end in CR LF, with LF alone."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, row: str) -> None:
+        self._out.write(row.removesuffix("\r\n") + "\n")
 
 
 class _Json(Writer):

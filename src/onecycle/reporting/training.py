@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ def progress(run: Run, *, running: bool) -> Progress | None:
         epoch=int(steps[-1]["epoch"]) if steps else 1,
         epochs=epochs,
         running=running,
-        resume=f"onecycle train --resume {run.path}",
+        resume=shlex.join(["onecycle", "train", "--resume", str(run.path)]),
     )
 
 

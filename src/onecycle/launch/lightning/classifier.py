@@ -65,8 +65,9 @@ class LitClassifier(LightningModule):
         **changes: Any,
     ) -> None:
         super().__init__()
-        wanted = checked(name, "in the checkpoint") if isinstance(name, Mapping) else recipe(name)
-        wanted = recipe(wanted, **changes)
+        if isinstance(name, Mapping):  # from a checkpoint, with the rate found since; changes go on top of both
+            name, learning_rate = with_rate(checked(name, "in the checkpoint"), learning_rate), None
+        wanted = recipe(name, **changes)
         if wanted.init is not None:
             raise UserError(f"recipe {wanted.name}: {INIT_REFUSED}")
         wanted, handed_in, _ = with_own(wanted, model, None)
@@ -127,7 +128,10 @@ class LitClassifier(LightningModule):
         schedule, wanted = self._new_schedule(), self.recipe
         optimizer = optim.build_optimizer(self.net, wanted.optimizer)
         optim.set_lr(optimizer, 1.0)  # LambdaLR multiplies it by the schedule's rate, which is absolute
-        scheduler = LambdaLR(optimizer, as_lambda(schedule))
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        # A second fit of a Trainer counts its steps on, and so does the schedule.
+        scheduler = LambdaLR(optimizer, as_lambda(schedule), last_epoch=self.trainer.global_step - 1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> Sequence[Callback]:
@@ -205,6 +209,8 @@ class LitClassifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log val_loss and val_acc over all images."""
+        if not self._predicted:  # by a validation_step of a subclass
+            return
         logits_nk, labels = self._collected()
         self._val_loss = evaluation.cross_entropy(logits_nk, labels)
         self._report({"val_loss": self._val_loss, "val_acc": evaluation.accuracy(logits_nk, labels)}, prog_bar=True)
@@ -224,6 +230,8 @@ class LitClassifier(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log test_loss, test_acc and, with test-time augmentation, test_acc_tta; keep and draw the mistakes."""
+        if not self._predicted:
+            return
         logits_nk, labels, *augmented = self._collected()
         test_loss, test_acc = evaluation.cross_entropy(logits_nk, labels), evaluation.accuracy(logits_nk, labels)
         self._report({"test_loss": test_loss, "test_acc": test_acc})
@@ -266,7 +274,8 @@ class LitClassifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up."""
-        self._sums, self._val_loss = Sums(checkpoint["onecycle"]["sums"]), checkpoint["onecycle"]["val_loss"]
+        if known := checkpoint.get("onecycle"):  # not there where a subclass saves without asking us
+            self._sums, self._val_loss = Sums(known["sums"]), known["val_loss"]
 
     def _close_epoch(self) -> None:
         """Tell a plateau schedule the loss of the epoch, and begin the sums of the next.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging, WeightAveraging
 from torch import nn
 from torch._dynamo import OptimizedModule
 
@@ -84,6 +84,9 @@ def _of_trainer(wanted: Recipe, trainer: Trainer, *, compiled: bool) -> Iterator
     cpus, gpus = wanted.resources.cpus, wanted.resources.gpus
     if cpus not in (None, torch.get_num_threads()):
         yield f"resources.cpus {cpus} has no effect in a Trainer; torch.set_num_threads({cpus}) before fit"
+    if any(isinstance(one, GradientAccumulationScheduler) for one in trainer.callbacks):  # type: ignore[attr-defined]
+        instead = "Trainer(accumulate_grad_batches=N)"
+        yield f"GradientAccumulationScheduler changes the steps of an epoch, which the schedule does not see; {instead}"
     if gpus and trainer.strategy.root_device.type == "cpu":
         yield f"resources.gpus {gpus:g} has no effect; Trainer(accelerator='gpu', devices=1) trains on one"
 

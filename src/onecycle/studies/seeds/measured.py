@@ -99,7 +99,7 @@ def compare_in_pairs(trials: Sequence[Trial], variants: Sequence[str]) -> tuple[
     """Each variant against the first, where they have finished trials of equal seeds."""
     baseline, *others = variants
     found = [one for one in (_paired(trials, variant, baseline) for variant in others) if one]
-    if len(found) < 2:
+    if len(others) < 2:
         return tuple(found)
     tests = len(others)  # those that are planned, also where one has no p yet
     t_holm = _corrected([one.accuracy.t_p for one in found], tests)

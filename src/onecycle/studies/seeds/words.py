@@ -109,6 +109,10 @@ def evidence(one: Paired) -> str:
 def to_see(one: Paired) -> str:
     """How many pairs would see a difference of the size found."""
     n = one.accuracy.n
+    if one.accuracy.deviation is None:
+        return "one pair of runs; two or more are needed"
+    if one.accuracy.deviation == 0 and one.accuracy.mean:
+        return "all pairs differ alike; more seeds are needed"
     if one.needed is None:
         return "the means are equal"
     if one.needed <= n:
