@@ -183,27 +183,28 @@ def test_a_plateau_that_missed_its_loss_says_so(tmp_path: Path) -> None:
         fit(tmp_path, VARIANTS["held out"], ckpt_path=checkpoint)
 
 
-def test_a_checkpoint_gives_the_classifier_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LitClassifier, Path]:
+    """A classifier whose net the recipe names, trained at 0.123, and its checkpoint."""
     monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_lightning:tiny")
     lit = LitClassifier(small_recipe(), model="tiny", learning_rate=0.123, num_classes=4)
     trainer = trainer_for(tmp_path, fast_dev_run=True)
     trainer.fit(lit, datamodule=ImageDataModule(lit.recipe, data=dataset()))
     trainer.save_checkpoint(tmp_path / "saved.ckpt")
-    loaded = LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt")
+    return lit, tmp_path / "saved.ckpt"
+
+
+def test_a_checkpoint_gives_the_classifier_back(saved: tuple[LitClassifier, Path]) -> None:
+    lit, path = saved
+    loaded = LitClassifier.load_from_checkpoint(path)
     assert loaded.recipe == lit.recipe and loaded.learning_rate == 0.123
     assert_same_weights(dict(lit.state_dict()), dict(loaded.state_dict()))
     assert torch.equal(loaded(torch.ones(1, 3, 32, 32)), lit(torch.ones(1, 3, 32, 32)))
 
 
-def test_a_checkpoint_is_loaded_with_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_lightning:tiny")
-    lit = LitClassifier(small_recipe(), model="tiny", learning_rate=0.123, num_classes=4)
-    trainer = trainer_for(tmp_path, fast_dev_run=True)
-    trainer.fit(lit, datamodule=ImageDataModule(lit.recipe, data=dataset()))
-    trainer.save_checkpoint(tmp_path / "saved.ckpt")
-
+def test_a_checkpoint_is_loaded_with_changes(saved: tuple[LitClassifier, Path]) -> None:
     def loaded(**changes: Any) -> LitClassifier:
-        found = LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt", **changes)
+        found = LitClassifier.load_from_checkpoint(saved[1], **changes)
         assert isinstance(found, LitClassifier)
         return found
 

@@ -265,10 +265,13 @@ def test_accumulation_that_changes_is_warned_of(tmp_path: Path) -> None:
     assert "GradientAccumulationScheduler changes the steps of an epoch" in told
 
 
-def test_a_subclass_may_validate_and_save_by_itself(tmp_path: Path) -> None:
+def test_a_subclass_may_validate_test_and_save_by_itself(tmp_path: Path) -> None:
     class Own(LitClassifier):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self.log("mine", 1.0)
+
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("mine too", 1.0)
 
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
             checkpoint["mine"] = 1
@@ -276,8 +279,10 @@ def test_a_subclass_may_validate_and_save_by_itself(tmp_path: Path) -> None:
     recipe = small_recipe(precision="fp32")
     lit = Own(recipe, model=net())
     trainer = trainer_for(tmp_path)
-    trainer.fit(lit, datamodule=ImageDataModule(recipe, data=dataset()))
+    images = ImageDataModule(recipe, data=dataset())
+    trainer.fit(lit, datamodule=images)
     assert "mine" in trainer.callback_metrics and "val_acc" not in trainer.callback_metrics
+    assert trainer.test(lit, datamodule=images, verbose=False) == [{"mine too": 1.0}]
     trainer.save_checkpoint(tmp_path / "saved.ckpt")
     assert isinstance(Own.load_from_checkpoint(tmp_path / "saved.ckpt", model=net()), Own)
 

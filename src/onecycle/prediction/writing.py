@@ -55,9 +55,8 @@ class _Table(Writer):
 class _Csv(Writer):
     def begin(self, run: Path, files: Sequence[Path]) -> None:
         numbers = range(1, self._top + 1)
-        self._rows = csv.writer(
-            _UnixLines(self._out), lineterminator="\r\n"
-        )  # it quotes the ends of lines that it knows
+        # Of the characters that end lines, Python 3.11 quotes those of the terminator alone.
+        self._rows = csv.writer(_UnixLines(self._out), lineterminator="\r\n")
         self._rows.writerow(["path", *(f"{what}_{k}" for k in numbers for what in ("class", "probability"))])
 
     def add(self, found: Predictions) -> None:
