@@ -15,15 +15,15 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from .convolution import Winograd
 from .errors import UserError, suggestion
+from .recipes.schema import Precision
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]+(?=@)")  # in a URL, as that of a database
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
@@ -53,8 +53,9 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
     Raises UserError where it is unknown, or the device cannot do what is asked for.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r} is unknown; {suggestion(precision, PRECISIONS)}")
+    known = get_args(Precision)
+    if precision not in known:
+        raise UserError(f"precision {precision!r} is unknown; {suggestion(precision, known)}")
     if precision == "fp16" and device.type != "cuda":
         raise UserError(f"precision fp16 needs a CUDA device, not {device}; auto, bf16 or fp32 here")
     if precision != "auto":

@@ -19,6 +19,7 @@ Channels = tuple[float, float, float]
 Epoch = Annotated[int, Field(ge=0)]  # counted from 0
 LaterEpoch = Annotated[int, Field(ge=1)]  # one before which every image has had a loss
 Share = Annotated[float, Field(gt=0, le=1)]  # from that epoch on
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Side = Annotated[int, Field(ge=8, le=512)]  # pixels
 
 OWN = "own:"  # begins the stored name of a net or data set that was handed in from Python rather than named
@@ -169,7 +170,7 @@ class Recipe(_Part):
 
     name: str  # names the run's folder
     seed: int = Field(0, ge=0, lt=2**63)  # of weights, order, augmentation and dropout
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # auto: bf16 where the hardware multiplies it
+    precision: Precision = "auto"  # auto: bf16 where the hardware multiplies it
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"  # the mode of torch.compile
     data: Data = Data()
     augment: Augment = Augment()
