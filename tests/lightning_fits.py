@@ -1,16 +1,35 @@
-"""Fits of the small net with Lightning, and what they log."""
+"""Fits of the small net with Lightning, what is varied in them, and what they log."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers.logger import Logger
 from small import dataset, net, small_recipe
+from torch import nn
 
 from onecycle.launch.lightning import ImageDataModule, LitClassifier
+
+PLATEAU = {"name": "plateau", "epochs": 3, "lr": 0.02, "patience": 0}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "adamw": {},
+    "bf16": {"precision": "bf16"},
+    "sgd": {"optimizer.name": "sgd", "schedule.lr_max": 0.1, "schedule.lr_min": 0.0},
+    "ema": {"ema.decay": 0.9},
+    "plateau": {"schedule": {**PLATEAU, "threshold": 0.5}},
+    "held out": {"schedule": {**PLATEAU, "threshold": 0.99, "monitor": "val_loss"}, "data.val_fraction": 0.2},
+    "drop last": {"data.drop_last": True, "augment.flip": "alternating", "tta": "flip"},
+    "unsure": {"schedule.lr_max": 2e-3, "tta": "flip_shift", "tta_share": 0.3},
+    "muon bf16": {"precision": "bf16", "optimizer.name": "muon", "schedule.lr_max": 0.2},
+    "resize": {"augment.resize": [[0, 16], [2, 32]], "optimizer.name": "muon", "schedule.lr_max": 0.2},
+    "momentum": {"optimizer.name": "sgd", "schedule.lr_max": 0.1, "schedule.momentum": [0.8, 0.95]},
+    "beta1": {"optimizer.name": "adam", "schedule.shape": "cosine", "schedule.momentum": [0.7, 0.95]},
+}
+KNOTS = {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.0], [1, 0.02], [3, 0.0]]}
 
 
 class Memory(Logger):
@@ -67,3 +86,14 @@ def fit(folder: Path, changes: dict[str, Any] | None = None, **options: Any) -> 
     trainer = trainer_for(folder, memory, **{"precision": lit.precision, **options})
     trainer.fit(lit, datamodule=ImageDataModule(recipe, data=dataset()), ckpt_path=resumed)
     return lit, memory
+
+
+def tiny(num_classes: int) -> nn.Module:
+    """A net that a recipe can name."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name

@@ -14,10 +14,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.tuner import Tuner
-from lightning_fits import Memory, SaveAt, fit, trainer_for
+from lightning_fits import KNOTS, VARIANTS, Memory, assert_same_weights, fit, tiny, trainer_for
 from PIL import Image
 from small import dataset, images, net, small_recipe, weights
-from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import onecycle
@@ -25,45 +24,16 @@ from onecycle import Dataset, Observer, Recipe, Run, UserError, evaluation, reci
 from onecycle.data import Augmentation, Loader
 from onecycle.launch import importing
 from onecycle.launch.lightning import ImageDataModule, LitClassifier
-from onecycle.preparation import build_schedule
 
 pytestmark = [
     # Lightning's own use of torch, which torch has renamed.
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
 ]
 
-PLATEAU = {"name": "plateau", "epochs": 3, "lr": 0.02, "patience": 0}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "adamw": {},
-    "bf16": {"precision": "bf16"},
-    "sgd": {"optimizer.name": "sgd", "schedule.lr_max": 0.1, "schedule.lr_min": 0.0},
-    "ema": {"ema.decay": 0.9},
-    "plateau": {"schedule": {**PLATEAU, "threshold": 0.5}},
-    "held out": {"schedule": {**PLATEAU, "threshold": 0.99, "monitor": "val_loss"}, "data.val_fraction": 0.2},
-    "drop last": {"data.drop_last": True, "augment.flip": "alternating", "tta": "flip"},
-    "unsure": {"schedule.lr_max": 2e-3, "tta": "flip_shift", "tta_share": 0.3},
-    "muon bf16": {"precision": "bf16", "optimizer.name": "muon", "schedule.lr_max": 0.2},
-    "resize": {"augment.resize": [[0, 16], [2, 32]], "optimizer.name": "muon", "schedule.lr_max": 0.2},
-    "momentum": {"optimizer.name": "sgd", "schedule.lr_max": 0.1, "schedule.momentum": [0.8, 0.95]},
-    "beta1": {"optimizer.name": "adam", "schedule.shape": "cosine", "schedule.momentum": [0.7, 0.95]},
-}
-KNOTS = {"name": "piecewise_linear", "epochs": 3, "knots": [[0, 0.0], [1, 0.02], [3, 0.0]]}
-
-
-def tiny(num_classes: int) -> nn.Module:
-    """A net that a recipe can name."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
-
 
 def run_own(folder: Path, **changes: Any) -> Run:
     recipe = small_recipe(**{"precision": "fp32", **changes})
     return onecycle.train(recipe, model=net(), data=dataset(), out=folder, device="cpu", observer=Observer())
-
-
-def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -114,53 +84,6 @@ def test_a_net_that_begins_with_the_images_equals_our_own_loop(tmp_path: Path, p
     assert not torch.equal(before, lit.net.get_parameter("whitening.weight"))
 
 
-@pytest.mark.parametrize(
-    ("variant", "step", "hook"),
-    [
-        ("adamw", 2, "on_train_batch_end"),
-        ("adamw", 8, "on_train_epoch_end"),
-        ("ema", 6, "on_train_batch_end"),
-        ("momentum", 2, "on_train_batch_end"),
-        ("momentum", 8, "on_train_epoch_end"),
-        ("beta1", 6, "on_train_batch_end"),
-        ("plateau", 2, "on_train_batch_end"),
-        ("plateau", 8, "on_train_batch_end"),  # the last step of an epoch, whose end is yet to come
-        ("plateau", 8, "on_validation_end"),
-        ("plateau", 8, "on_train_epoch_end"),
-        ("held out", 6, "on_validation_end"),
-        ("held out", 6, "on_train_epoch_end"),
-    ],
-)
-def test_resumed_in_or_after_an_epoch_it_is_the_same_training(
-    tmp_path: Path, variant: str, step: int, hook: str
-) -> None:
-    checkpoint, changes = tmp_path / "saved.ckpt", VARIANTS[variant]
-    whole, told = fit(tmp_path, changes, callbacks=[SaveAt(step, hook, checkpoint)], enable_checkpointing=True)
-    torch.manual_seed(123)
-    resumed, told_since = fit(tmp_path, changes, ckpt_path=checkpoint)
-    assert told_since.all("lr") == told.all("lr")[step:]
-    assert told_since.all("train_loss_step") == told.all("train_loss_step")[step:]
-    assert_same_weights(dict(whole.net.state_dict()), dict(resumed.net.state_dict()))
-    epochs_since = len(told_since.all("train_loss"))
-    assert told_since.all("train_loss") == pytest.approx(told.all("train_loss")[-epochs_since:], rel=1e-6)
-    # Lightning ends an epoch that was saved after its validation, but not one that was saved before.
-    assert epochs_since == {"on_train_batch_end": {2: 3, 6: 2, 8: 1}[step], "on_validation_end": 2}.get(hook, 1)
-    if "lr" in changes.get("schedule", {}):
-        assert told.all("lr")[-1] < told.all("lr")[0], "the rate has not dropped, so this tests nothing"
-
-
-@pytest.mark.parametrize("variant", ["adamw", "momentum"])
-def test_a_training_that_goes_on_may_do_so_at_another_rate(tmp_path: Path, variant: str) -> None:
-    """As in our own loop, whose schedule is not in the checkpoint either."""
-    checkpoint, changes = tmp_path / "saved.ckpt", VARIANTS[variant]
-    fit(tmp_path, changes, callbacks=[SaveAt(6, "on_train_batch_end", checkpoint)], enable_checkpointing=True)
-    lower = {**changes, "schedule.lr_max": 0.005}
-    _, told = fit(tmp_path, lower, ckpt_path=checkpoint)
-    schedule = build_schedule(small_recipe(**lower), 4)
-    # Lightning takes the rate of the step that comes next from the checkpoint's optimiser.
-    assert told.all("lr")[1:] == pytest.approx([schedule(step) for step in range(7, 12)], rel=1e-6)
-
-
 def test_epochs_over_the_hardest_images_are_refused() -> None:
     with pytest.raises(UserError, match=r"data\.hardest is for onecycle\.train; data=\{'hardest': \[\]\}") as caught:
         ImageDataModule(small_recipe(**{"data.hardest": [[1, 0.5]]}), data=dataset())
@@ -170,56 +93,20 @@ def test_epochs_over_the_hardest_images_are_refused() -> None:
     assert ImageDataModule(recipe(wanted, data={"hardest": []}), data=dataset()).recipe.data.hardest == ()
 
 
-def test_a_plateau_that_missed_its_loss_says_so(tmp_path: Path) -> None:
-    """Saved after an epoch's last step and before its validation, which Lightning then leaves out."""
-    checkpoint = tmp_path / "saved.ckpt"
-    fit(
-        tmp_path,
-        VARIANTS["held out"],
-        callbacks=[SaveAt(6, "on_train_batch_end", checkpoint)],
-        enable_checkpointing=True,
-    )
-    with pytest.raises(UserError, match="an epoch had no validation"):
-        fit(tmp_path, VARIANTS["held out"], ckpt_path=checkpoint)
+def test_a_net_of_ones_own_without_an_output_for_each_class_is_refused(tmp_path: Path) -> None:
+    recipe = small_recipe(precision="fp32")
+    lit = LitClassifier(recipe, model=tiny(3))
+    with pytest.raises(UserError, match=r"gives float32 \[1, 3\] for one image; floats \[1, 4\] are needed"):
+        trainer_for(tmp_path).fit(lit, datamodule=ImageDataModule(recipe, data=dataset()))
 
 
-@pytest.fixture
-def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LitClassifier, Path]:
-    """A classifier whose net the recipe names, trained at 0.123, and its checkpoint."""
-    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_lightning:tiny")
-    lit = LitClassifier(small_recipe(), model="tiny", learning_rate=0.123, num_classes=4)
-    trainer = trainer_for(tmp_path, fast_dev_run=True)
-    trainer.fit(lit, datamodule=ImageDataModule(lit.recipe, data=dataset()))
-    trainer.save_checkpoint(tmp_path / "saved.ckpt")
-    return lit, tmp_path / "saved.ckpt"
-
-
-def test_a_checkpoint_gives_the_classifier_back(saved: tuple[LitClassifier, Path]) -> None:
-    lit, path = saved
-    loaded = LitClassifier.load_from_checkpoint(path)
-    assert loaded.recipe == lit.recipe and loaded.learning_rate == 0.123
-    assert_same_weights(dict(lit.state_dict()), dict(loaded.state_dict()))
-    assert torch.equal(loaded(torch.ones(1, 3, 32, 32)), lit(torch.ones(1, 3, 32, 32)))
-
-
-def test_a_checkpoint_is_loaded_with_changes(saved: tuple[LitClassifier, Path]) -> None:
-    def loaded(**changes: Any) -> LitClassifier:
-        found = LitClassifier.load_from_checkpoint(saved[1], **changes)
-        assert isinstance(found, LitClassifier)
-        return found
-
-    assert loaded(learning_rate=0.4).learning_rate == 0.4
-    assert loaded(schedule={"lr_max": 0.5}).learning_rate == 0.5
-    assert loaded(schedule=KNOTS).recipe.schedule.options["knots"] == ((0, 0.0), (1, 0.02), (3, 0.0))
-
-
-def test_ones_own_net_is_handed_in_again(tmp_path: Path) -> None:
-    lit, _ = fit(tmp_path, fast_dev_run=True)
-    lit.trainer.save_checkpoint(tmp_path / "saved.ckpt")
-    with pytest.raises(UserError, match="handed in from Python; hand it in again with model="):
-        LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt")
-    loaded = LitClassifier.load_from_checkpoint(tmp_path / "saved.ckpt", model=net(seed=1))
-    assert_same_weights(dict(lit.state_dict()), dict(loaded.state_dict()))
+def test_a_loader_is_not_taken_for_the_images_validated_before(tmp_path: Path) -> None:
+    recipe = small_recipe(**{"precision": "fp32", "loss.class_weights": "balanced"})
+    lit, trainer = LitClassifier(recipe, model=net()), trainer_for(tmp_path)
+    trainer.validate(lit, datamodule=ImageDataModule(recipe, data=dataset()), verbose=False)
+    loader = DataLoader(TensorDataset(torch.rand(8, 3, 32, 32), torch.zeros(8, dtype=torch.int64)), batch_size=4)
+    with pytest.raises(UserError, match=r"class_weights balanced counts the images of an ImageDataModule; none"):
+        trainer.fit(lit, loader, loader)
 
 
 def test_mistakes_are_collected_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +271,7 @@ def test_the_courses_arguments(tmp_path: Path) -> None:
 
 
 def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "test_lightning:tiny")
+    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "lightning_fits:tiny")
     with pytest.raises(
         UserError, match=r"the net has 10 outputs and the images 4 classes; LitClassifier\(..., num_classes=4\)"
     ):
@@ -419,8 +306,8 @@ def few_epochs() -> Recipe:
 def test_the_pages_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a few images, and with a recipe of seconds in the place of one of hours."""
     text = (Path(__file__).parents[1] / "docs" / "lightning.md").read_text(encoding="utf-8")
-    for kind, name, target in (("model", "tiny", "tiny"), ("data", "cifar10", "few_images")):
-        monkeypatch.setitem(registry.ENTRIES[kind], name, f"test_lightning:{target}")
+    monkeypatch.setitem(registry.ENTRIES["model"], "tiny", "lightning_fits:tiny")
+    monkeypatch.setitem(registry.ENTRIES["data"], "cifar10", "test_lightning:few_images")
     monkeypatch.setitem(registry.ENTRIES["recipe"], "era_s12_lightning", "test_lightning:few_epochs")
     monkeypatch.setattr(onecycle.data, "cifar10", few_images)
     monkeypatch.chdir(tmp_path)

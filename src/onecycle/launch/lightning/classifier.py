@@ -28,11 +28,11 @@ from ...preparation import build_net, build_schedule, class_weights, initialize,
 from ...randomness import step_seed
 from ...recipes import Recipe, checked, flatten, recipe
 from ...schedule import Plateau, Schedule, momentum_at, rates_to_find
-from . import departures
+from . import departures, first_weights
 from .batches import images_of
-from .images import INIT_REFUSED, PRECISIONS, ImageDataModule, refuse_several_processes
+from .images import INIT_REFUSED, PRECISIONS, ImageDataModule, datamodule_of, refuse_several_processes
+from .progress import Progress
 from .rates import as_lambda, rate_key, with_rate
-from .sums import Sums
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 MOST_DRAWN = 20  # mistakes in the picture at the end of a test
@@ -88,8 +88,8 @@ class LitClassifier(LightningModule):
         self._schedule: Schedule | None = None  # once there is a Trainer
         self._scheduled_for: tuple[float | None, int] | None = None  # its rate, and the steps of its epochs
         self._length: departures.Length | None = None
-        self._sums = Sums()  # of the training epoch under way
-        self._val_loss: float | None = None
+        self._progress = Progress()
+        self._drawn = first_weights.sample(self.net)
         self._class_weights: Tensor | None = None
         self._predicted: list[tuple[Tensor, ...]] = []  # logits and labels of the evaluation under way, by batch
         self.save_hyperparameters(
@@ -112,12 +112,8 @@ class LitClassifier(LightningModule):
         refuse_several_processes(self.trainer)
         if stage == "fit" and self.recipe.ema:
             departures.refuse_two_averages(self.trainer)
-        sets = self._datamodule.sets if self._datamodule else None
-        if sets and self._outputs not in (None, len(sets.train.classes)):
-            raise UserError(
-                f"the net has {self._outputs} outputs and the images {len(sets.train.classes)} classes; "
-                f"LitClassifier(..., num_classes={len(sets.train.classes)})"
-            )
+        if self._datamodule and self._datamodule.sets:
+            departures.refuse_images(self.net, self._datamodule.sets.train, self._outputs, self._compiled)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimiser, and its schedule, stepped with every step of the optimiser."""
@@ -148,18 +144,22 @@ class LitClassifier(LightningModule):
             if images is None:
                 raise UserError("loss.class_weights balanced counts the images of an ImageDataModule; none without one")
             self._class_weights = class_weights(self.recipe, images, self.device)
-        if trainer.global_step == 0 and datamodule:
+        if datamodule and first_weights.untouched(self.net, self._drawn):
             initialize(self.net, datamodule.plain_training_images())
+        if trainer.global_step == 0:  # the weights may be a checkpoint's, the training is a new one
+            self._progress = Progress()
         trial = self._length is None or trainer.max_steps != self._length.steps  # of a tuner
         if self._scheduler is None or trial or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._follow_tuners(self._scheduler)
+        self._go_on()
         self._warn()
 
     def on_train_batch_start(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Seed what the net draws itself, such as dropout, as our own loop does."""
         if batch_idx == 0:
             self._close_epoch()  # which is still open after a resumption from between its last step and its end
+        self._progress.open = True
         ours = self._schedule if self._scheduler else None
         momentum = momentum_at(ours, self.trainer.global_step) if ours else None
         if momentum is not None:
@@ -174,7 +174,7 @@ class LitClassifier(LightningModule):
         logits_nk = self(images_nchw).float()
         smoothing = self.recipe.loss.label_smoothing
         loss = F.cross_entropy(logits_nk, labels, self._class_weights, label_smoothing=smoothing)
-        self._sums.add(loss.detach(), logits_nk.detach(), labels)
+        self._progress.sums.add(loss.detach(), logits_nk.detach(), labels)
         self._report({"train_loss_step": loss.detach(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
         return loss
 
@@ -192,7 +192,7 @@ class LitClassifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log train_loss and train_acc over all images of the epoch; a plateau schedule is told the loss."""
-        loss_sum, right, images = self._sums.totals()
+        loss_sum, right, images = self._progress.sums.totals()
         if images:  # none where all was before a resumption
             self._report({"train_loss": loss_sum / images, "train_acc": right / images}, prog_bar=True)
         self._close_epoch()
@@ -212,8 +212,8 @@ class LitClassifier(LightningModule):
         if not self._predicted:  # by a validation_step of a subclass
             return
         logits_nk, labels = self._collected()
-        self._val_loss = evaluation.cross_entropy(logits_nk, labels)
-        self._report({"val_loss": self._val_loss, "val_acc": evaluation.accuracy(logits_nk, labels)}, prog_bar=True)
+        val_loss = self._progress.val_loss = evaluation.cross_entropy(logits_nk, labels)
+        self._report({"val_loss": val_loss, "val_acc": evaluation.accuracy(logits_nk, labels)}, prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
         """Begin to collect."""
@@ -269,28 +269,30 @@ class LitClassifier(LightningModule):
             self.log_dict(metrics, prog_bar=prog_bar)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is known of the epoch under way."""
-        checkpoint["onecycle"] = {"sums": list(self._sums.totals()), "val_loss": self._val_loss}
+        """Keep what is known of the epoch under way, and of the weights that the net began with."""
+        checkpoint["onecycle"] = {**self._progress.state(), "drawn": self._drawn}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up."""
         if known := checkpoint.get("onecycle"):  # not there where a subclass saves without asking us
-            self._sums, self._val_loss = Sums(known["sums"]), known["val_loss"]
+            self._progress, self._drawn = Progress(known), known["drawn"]
 
     def _close_epoch(self) -> None:
-        """Tell a plateau schedule the loss of the epoch, and begin the sums of the next.
+        """Tell a plateau schedule the loss of the epoch, and begin the next.
 
         Not left to Lightning, which tells schedules of this kind only after the epoch's checkpoint is written.
         """
-        loss_sum, _, images = self._sums.totals()
-        schedule = self._scheduler.lr_lambdas[0] if self._scheduler else None
-        if isinstance(schedule, Plateau) and images:
-            loss = loss_sum / images if schedule.monitor == "train_loss" else self._val_loss
-            if loss is None:
-                raise UserError("schedule.monitor is val_loss and an epoch had no validation; every epoch needs one")
-            schedule.observe(loss)
-            optim.set_lr(self.trainer.optimizers[0], schedule(self.trainer.global_step))
-        self._sums, self._val_loss = Sums(), None
+        if self._scheduler and isinstance(self._schedule, Plateau) and self._progress.open:
+            self._progress.tell(self._schedule)
+            optim.set_lr(self.trainer.optimizers[0], self._schedule(self.trainer.global_step))
+        self._progress.close()
+
+    def _go_on(self) -> None:
+        """Take the rate of the step that comes next from the schedule; a checkpoint's optimiser has the one it had."""
+        assert self._schedule is not None
+        if isinstance(self._schedule, Plateau) and self._progress.plateau:
+            self._schedule.restore(self._progress.plateau)
+        optim.set_lr(self.trainer.optimizers[0], self._schedule(self.trainer.global_step))
 
     def _new_schedule(self) -> Schedule:
         """The recipe's, with the rate and for the batches that there are now."""
@@ -302,9 +304,7 @@ class LitClassifier(LightningModule):
         """Callbacks that find a rate or a batch size do so when the optimiser has its schedule already."""
         if self._scheduled_for == (self.learning_rate, self._steps_per_epoch):
             return
-        schedule = self._new_schedule()
-        scheduler.lr_lambdas = [as_lambda(schedule)] * len(scheduler.lr_lambdas)
-        optim.set_lr(self.trainer.optimizers[0], schedule(self.trainer.global_step))
+        scheduler.lr_lambdas = [as_lambda(self._new_schedule())] * len(scheduler.lr_lambdas)
 
     def _warn(self) -> None:
         """Say where the Trainer will not do as the recipe says."""
@@ -313,9 +313,10 @@ class LitClassifier(LightningModule):
             self.recipe,
             self._asked,
             self.trainer,
+            self._datamodule,
             steps=self._length.steps_of(self._steps_per_epoch),
             scheduled=self._steps_per_epoch * self.recipe.epochs,
-            compiled=departures.is_compiled(self, self.net),
+            compiled=self._compiled,
         ):
             warnings.warn(f"onecycle: {line}", stacklevel=2)
 
@@ -332,9 +333,13 @@ class LitClassifier(LightningModule):
 
     @property
     def _datamodule(self) -> ImageDataModule | None:
-        """The one that the Trainer was given last, if it is ours; a test's batches may come from elsewhere by now."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        return datamodule if isinstance(datamodule, ImageDataModule) else None
+        """The one whose batches the Trainer uses, if it is ours; a test's may come from elsewhere all the same."""
+        return datamodule_of(self.trainer)
+
+    @property
+    def _compiled(self) -> bool:
+        """Whether PyTorch compiles it."""
+        return departures.is_compiled(self, self.net)
 
     def _collected(self) -> tuple[Tensor, ...]:
         """What the steps collected, each part in one tensor on the CPU."""

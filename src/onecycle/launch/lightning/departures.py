@@ -11,9 +11,11 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler, Stochasti
 from torch import nn
 from torch._dynamo import OptimizedModule
 
+from ...data import ImageSet
 from ...errors import UserError
 from ...recipes import Recipe, flatten
 from ...recipes.schema import Checkpoint
+from ...rehearsal import check_logits, try_side
 from .images import PRECISIONS, ImageDataModule
 
 _OF_IMAGES = ("data.", "augment.")  # keys that the LitClassifier has no use for
@@ -40,7 +42,14 @@ class Length(NamedTuple):
 
 
 def lines(
-    wanted: Recipe, asked: Mapping[str, Any], trainer: Trainer, *, steps: float, scheduled: int, compiled: bool
+    wanted: Recipe,
+    asked: Mapping[str, Any],
+    trainer: Trainer,
+    data: ImageDataModule | None,
+    *,
+    steps: float,
+    scheduled: int,
+    compiled: bool,
 ) -> Iterator[str]:
     """All departures of a Trainer that makes so many steps, with its images, from LitClassifier's recipe.
 
@@ -49,14 +58,28 @@ def lines(
     if steps != scheduled:
         yield f"the Trainer makes {steps} steps, the schedule has {scheduled}; let max_epochs be schedule.epochs"
     yield from _of_trainer(wanted, trainer, compiled=compiled)
-    data = getattr(trainer, "datamodule", None)
-    yield from _of_images(wanted, asked, data if isinstance(data, ImageDataModule) else None)
+    yield from _of_images(wanted, asked, data)
 
 
 def is_compiled(module: LightningModule, net: nn.Module) -> bool:
     """Whether PyTorch compiles it, by torch.compile of the module or the net, or by the net's own compile()."""
     own = isinstance(net, OptimizedModule) or net._compiled_call_impl is not None
     return own or module._compiler_ctx is not None
+
+
+def refuse_images(net: nn.Module, images: ImageSet, outputs: int | None, compiled: bool) -> None:
+    """Raise UserError where a net has no output for each class of the images, or cannot take them.
+
+    `outputs` are those of a net that was built here; None for a net of one's own, which is tried on an image.
+    """
+    classes, side = len(images.classes), images.image_size
+    if outputs not in (None, classes):
+        raise UserError(
+            f"the net has {outputs} outputs and the images {classes} classes; LitClassifier(..., num_classes={classes})"
+        )
+    if outputs is None and not compiled:  # which one image would have compiled for itself
+        as_it_is = torch.device("meta")  # in the net's own precision, wherever it is
+        check_logits(net, try_side(net, side, f"takes no images of {side} pixels a side", "fp32", as_it_is), classes)
 
 
 def refuse_two_averages(trainer: Trainer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from ...data import Dataset, ImageSet, Loader
@@ -147,3 +148,14 @@ def refuse_several_processes(trainer: Trainer) -> None:
     """Raise UserError where the Trainer has more than one: all would see the same batches."""
     if trainer.world_size > 1:
         raise UserError(f"the Trainer has {trainer.world_size} processes; onecycle feeds one: Trainer(devices=1)")
+
+
+def datamodule_of(trainer: Trainer) -> ImageDataModule | None:
+    """The datamodule that a fit trains on, or else the one that the Trainer was given last; None where it is not ours.
+
+    In a fit not `Trainer.datamodule`, which stays what it was before when one trains with a loader.
+    """
+    fits = trainer.state.fn == TrainerFn.FITTING
+    source = getattr(trainer.fit_loop, "_data_source", None) if fits else None
+    given = getattr(source, "instance", None) if source else getattr(trainer, "datamodule", None)
+    return given if isinstance(given, ImageDataModule) else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...errors import UserError
 from ...recipes import Recipe, recipe
-from ...schedule import Plateau, Schedule
+from ...schedule import Schedule
 
 
 def rate_key(wanted: Recipe) -> str:
@@ -25,8 +25,5 @@ def with_rate(wanted: Recipe, rate: float | None) -> Recipe:
 
 
 def as_lambda(schedule: Schedule) -> Callable[[int], float]:
-    """For LambdaLR, which saves what an object holds, and would bring old rates back.
-
-    A plateau is to be saved; the others are handed over as functions.
-    """
-    return schedule if isinstance(schedule, Plateau) else lambda step: schedule(step)
+    """For LambdaLR, which saves what an object holds, and would bring old rates back; a function holds nothing."""
+    return lambda step: schedule(step)
