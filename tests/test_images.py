@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ def images_of(count: int, seed: int = 0, size: int = 6) -> ImageSet:
         (np.zeros((2, 4, 4, 3), np.uint8), np.zeros((2, 1), np.int64), ["[2, 1]"]),
         (np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 2]), ["0 to 2", "0 to 1", "2 classes"]),
         (np.zeros((2, 4, 4, 3), np.uint8), np.array([-1, 1]), ["-1 to 1"]),
+        (np.zeros((2, 4, 4, 3), np.uint8), [0.0, 1.0], ["float64", "int64 [2]"]),
+        (np.zeros((2, 4, 4, 3), np.uint8), [[0], [1, 0]], ["labels: a list that is no array"]),
     ],
 )
 def test_wrong_shapes_types_and_labels_are_refused_in_one_line(images: Any, labels: Any, named: list[str]) -> None:
@@ -45,6 +48,20 @@ def test_wrong_shapes_types_and_labels_are_refused_in_one_line(images: Any, labe
     (line,) = caught.value.problems
     assert "\n" not in line
     assert all(part in line for part in named)
+
+
+def test_lists_and_tensors_are_taken_as_the_arrays_that_they_are() -> None:
+    found = images_of(4)
+    for pixels, labels in (
+        (list(found.images_nhwc), found.labels.tolist()),
+        (torch.tensor(found.images_nhwc), torch.tensor(found.labels)),
+    ):
+        same = ImageSet(pixels, labels, found.classes)  # type: ignore[arg-type]
+        assert same.fingerprint() == found.fingerprint()
+
+
+def test_it_says_what_it_holds_without_its_pixels() -> None:
+    assert repr(images_of(1200)) == "ImageSet(1,200 images of 6 x 6, 3 classes)"
 
 
 @pytest.mark.parametrize("classes", [["cat", "dog"], np.array(["cat", "dog"]), iter(["cat", "dog"])])

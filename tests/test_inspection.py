@@ -179,6 +179,12 @@ def test_explain_on_the_command_line(digits: Path, tmp_path: Path, capsys: pytes
     found = json.loads(capsys.readouterr().out)
     assert found["layer"] == "block3" and len(found["mistakes"]) == 2
     assert all(Path(path).exists() for path in found["pictures"])
+    whole = {path: path.read_bytes() for path in (digits / "plots").glob("*.png")}
+    chosen = found["mistakes"][0]
+    assert call("explain", str(digits), "--true", chosen["true"], "--predicted", chosen["predicted"], "--json") == 0
+    names = {Path(path).stem for path in json.loads(capsys.readouterr().out)["pictures"]} - {"label_errors"}
+    assert names == {f"{one}-{chosen['true']}-taken-for-{chosen['predicted']}" for one in ("misclassified", "grad_cam")}
+    assert all(path.read_bytes() == pixels for path, pixels in whole.items())
     assert "did you mean 'block3'" in refused(capsys, "explain", str(digits), "--layer", "blok3")
     assert "class 'x' is unknown" in refused(capsys, "explain", str(digits), "--true", "x")
     assert "method" in refused(capsys, "explain", str(digits), "--method", "grad")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from small import StopAt, assert_same_run, dataset, net, small_recipe
+from small import StopAt, assert_same_run, dataset, images, net, small_recipe, weights
 from torch import nn
 
 import onecycle
-from onecycle import Observer, Stopped, TrainingFailed, registry, training
+from onecycle import ImageSet, Observer, Stopped, TrainingFailed, UserError, registry, training
 from onecycle.checkpoint import load_state
 
 
@@ -45,6 +45,26 @@ def backbone_and_head(net: nn.Module) -> torch.optim.Optimizer:
 
 def steep(steps_per_epoch: int, *, epochs: int, peak_lr: float) -> Callable[[float], float]:
     return lambda step: peak_lr
+
+
+def careless(num_classes: int, *, width=8) -> nn.Module:  # type: ignore[no-untyped-def]
+    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, width), nn.Linear(width, num_classes))
+
+
+def nothing(*_: Any, epochs: int = 1, **__: Any) -> None:
+    """What a builder gives that lacks its return."""
+
+
+def with_closure(net: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.LBFGS(net.parameters())
+
+
+def in_one_piece(*, data_dir: Path | None, image_size: int) -> ImageSet:
+    return images(200)
+
+
+def in_two(*, data_dir: Path | None, image_size: int) -> tuple[ImageSet, ImageSet]:
+    return tuple(dataset())
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +102,43 @@ def test_groups_with_rates_of_their_own_keep_their_ratio(tmp_path: Path) -> None
 def test_numbers_that_go_wrong_under_a_schedule_of_unknown_keys(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"the loss is nan at step 2 of 8, .*, begin anew with a lower rate$"):
         trained(tmp_path / "run", schedule={"name": "steep", "epochs": 2, "peak_lr": 1e30})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"name": "nothing"}}, "model 'nothing' builds a NoneType; an nn.Module is needed"),
+        ({"data.name": "nothing"}, "data is a NoneType; a name, an ImageSet or a Dataset of two is needed"),
+        ({"optimizer": {"name": "nothing"}}, "optimizer 'nothing' builds a NoneType; a torch.optim.Optimizer is"),
+        (
+            {"optimizer": {"name": "with_closure"}},
+            "optimizer 'with_closure' builds a LBFGS, whose step needs a closure",
+        ),
+        ({"schedule": {"name": "nothing", "epochs": 1}}, "schedule 'nothing' builds a NoneType; a function from step"),
+    ],
+)
+def test_a_part_that_is_none_leaves_no_folder(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    for kind in ("model", "data", "optimizer", "schedule"):
+        onecycle.register(kind, "nothing", f"{__name__}:nothing")
+    onecycle.register("optimizer", "with_closure", f"{__name__}:with_closure")
+    own = {"data.name": {}, "model": {"data": dataset()}}.get(next(iter(changes)), {"data": dataset(), "model": net()})
+    with pytest.raises(UserError, match=said):
+        onecycle.train(small_recipe(**changes), out=tmp_path / "run", observer=Observer(), **own)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_option_without_annotation_takes_any_value() -> None:
+    onecycle.register("model", "careless", f"{__name__}:careless")
+    assert small_recipe(model={"name": "careless", "width": 4}).model.options == {"width": 4}
+
+
+@pytest.mark.parametrize("name", ["in_one_piece", "in_two"])
+def test_a_data_set_may_come_as_those_that_are_handed_in(tmp_path: Path, name: str) -> None:
+    onecycle.register("data", name, f"{__name__}:{name}")
+    given: dict[str, Any] = {"model": net(), "report": False, "observer": Observer()}
+    run = onecycle.train(small_recipe(**{"data.name": name}), out=tmp_path / "named", **given)
+    handed_in = images(200) if name == "in_one_piece" else dataset()
+    other = onecycle.train(small_recipe(), data=handed_in, out=tmp_path / "handed in", **{**given, "model": net()})
+    assert run.summary["test"]["accuracy"] == other.summary["test"]["accuracy"]
+    for one, its in zip(weights(run).values(), weights(other).values(), strict=True):
+        assert torch.equal(one, its)

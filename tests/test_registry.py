@@ -68,6 +68,7 @@ def test_the_same_may_be_registered_again_and_nothing_else_under_its_name() -> N
         ("model", "tiny", "elsewhere", "not of the form module:object"),
         ("model", "tiny", "else where:net", "not of the form module:object"),
         ("model", "tiny", "elsewhere:net()", "not of the form module:object"),
+        ("model", "tiny", nn.Flatten, "not of the form module:object"),
     ],
 )
 def test_what_cannot_be_registered(kind: str, name: str, target: str, said: str) -> None:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -85,8 +85,8 @@ def load_data(
             raise UserError(f"{part.name}: the one image of {name} is for testing; two of each class, or a test part")
         return Sets(train, found.val, test)
     load = registry.load("data", part.name)
-    dataset: Dataset = load(data_dir=None if data_dir is None else Path(data_dir), image_size=part.image_size)
-    return dataset
+    images = load(data_dir=None if data_dir is None else Path(data_dir), image_size=part.image_size)
+    return as_dataset(images, part.split_seed)
 
 
 def load_own(wanted: Recipe, data_dir: str | Path | None = None, *, observer: Observer | None = None) -> OwnImages:
@@ -192,7 +192,9 @@ def build_net(wanted: Recipe, num_classes: int) -> nn.Module:
     build = registry.load("model", wanted.model.name)
     with torch.random.fork_rng([]):
         seed_generators(wanted.seed)
-        net: nn.Module = build(num_classes, **wanted.model.options)
+        net = build(num_classes, **wanted.model.options)
+    if not isinstance(net, nn.Module):
+        raise UserError(f"model {wanted.model.name!r} builds a {type(net).__name__}; an nn.Module is needed")
     return net
 
 
@@ -257,8 +259,11 @@ def class_weights(recipe: Recipe, images: ImageSet, device: torch.device) -> Ten
 def build_schedule(recipe: Recipe, steps_per_epoch: int, options: Mapping[str, Any] | None = None) -> Schedule:
     """The recipe's learning rate as a function of the optimiser step; with `options`, these instead of its own."""
     build = registry.load("schedule", recipe.schedule.name)
-    schedule: Schedule = build(steps_per_epoch, **(recipe.schedule.options if options is None else options))
-    return schedule
+    schedule = build(steps_per_epoch, **(recipe.schedule.options if options is None else options))
+    if not callable(schedule):
+        given = type(schedule).__name__
+        raise UserError(f"schedule {recipe.schedule.name!r} builds a {given}; a function from step to rate is needed")
+    return cast(Schedule, schedule)
 
 
 def with_rates(recipe: Recipe, *, lr_min: float, lr_max: float) -> Recipe:

@@ -90,7 +90,7 @@ def register(kind: str, name: str, target: str) -> None:
         raise UserError(f"{kind} {name!r} is taken, by {known[name]}; choose another name")
     if not _NAME.fullmatch(name):
         raise UserError(f"{kind} {name!r}: a name has letters, digits, _ and -, and begins with a letter")
-    if not _TARGET.fullmatch(target):
+    if not _TARGET.fullmatch(str(target)):  # of a function too, as somebody may hand in
         raise UserError(f"{kind} {name!r}: {target!r} is not of the form module:object, such as my_package.nets:my_net")
     ENTRIES[kind][name] = target
 
@@ -118,9 +118,16 @@ def load(kind: str, name: str) -> Callable[..., Any]:
 
 @functools.cache
 def options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a registered function, by name: the options a recipe may set."""
+    """The keyword-only parameters of a registered function, by name: the options a recipe may set.
+
+    One without annotation takes any value.
+    """
     parameters = inspect.signature(function, eval_str=True).parameters
-    return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {
+        name: p.replace(annotation=Any) if p.annotation is inspect.Parameter.empty else p
+        for name, p in parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
 
 
 def _known(kind: str) -> dict[str, str]:

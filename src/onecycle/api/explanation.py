@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .. import plots
 from ..data import ImageSet
@@ -15,11 +16,16 @@ from ..files import disk_errors
 from ..run import Run
 from .image_files import ImageFiles
 
+_OF_ALL: Final = "label_errors"  # the picture that is of no choice
+_UNFIT: Final = re.compile(r"[^\w.]+")  # for the name of a file
+_LETTERS: Final = 60  # of a choice in it
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Mistakes of a run on its test set of `tested` images, of `wrong` in all, the most confident first.
 
+    `choice` says which `mistakes` are, such as "cat taken for dog"; "" where they are all that are wrong.
     `activations` and, where it was asked for, `saliency` are of the first `shown` of them, in their order.
     `label_errors` are of the whole test set, and so are `files`, of images that come as files. Where the test set is no
     longer at hand, `images` and what is made of them are None, and `why_no_images` says why.
@@ -31,6 +37,7 @@ class Explanation:
     why_no_images: str
     wrong: int
     mistakes: Mistakes
+    choice: str
     shown: int
     activations: Activations | None
     saliency: Saliency | None
@@ -41,7 +48,7 @@ class Explanation:
         """The pictures by their names, none without images; `opacity` is that of the class activation maps, 0 to 1."""
         if self.images is None or self.activations is None:
             return {}
-        title, shown = plots.title_of(self.run), self.shown
+        title, shown = plots.title_of(self.run, self.choice), self.shown
         found = {
             "misclassified": plots.draw_mistakes(self.images, self.mistakes, title, count=shown),
             "grad_cam": plots.grad_cam_sheet(
@@ -54,15 +61,22 @@ class Explanation:
                 self.images, self.mistakes, maps.of_predicted, maps.of_true, title, count=shown
             )
         if len(self.label_errors):
-            found["label_errors"] = plots.label_errors(self.images, self.label_errors, title)
+            found[_OF_ALL] = plots.label_errors(self.images, self.label_errors, plots.title_of(self.run))
         return found
 
     def save(self, out: str | Path | None = None, *, opacity: float = 0.5) -> list[Path]:
-        """Draw all of it as PNG files into the folder `out`, by default the run's plots, and return their paths."""
+        """Draw all of it as PNG files into the folder `out`, by default the run's plots, and return their paths.
+
+        Pictures of a choice of mistakes have it in their names, beside those of all.
+        """
         folder = self.run.plots if out is None else Path(out)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        return [plots.save(figure, folder / f"{name}.png") for name, figure in self.figures(opacity=opacity).items()]
+        choice = _UNFIT.sub("-", f" {self.choice}"[: 1 + _LETTERS]) if self.choice else ""
+        return [
+            plots.save(figure, folder / f"{name}{'' if name == _OF_ALL else choice}.png")
+            for name, figure in self.figures(opacity=opacity).items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but images and maps, as JSON has it; of the mistakes the first `shown`."""

@@ -101,6 +101,7 @@ def explain(
         why_no_images=why_no_images,
         wrong=len(found),
         mistakes=chosen,
+        choice=explanation.chosen_in_words(true, predicted),
         shown=len(shown),
         activations=activations,
         saliency=gradients,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..randomness import generator
-from .rows import Pixels, rows_of
+from .rows import Pixels, Rows, rows_of
 
 _CHUNK_BYTES: Final = 2**20  # of pixels that are gone through together: counting takes eight times as much
 
@@ -31,6 +31,8 @@ class ImageSet:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for name in ("images_nhwc", "labels"):
+            object.__setattr__(self, name, _array(name, getattr(self, name)))
         images, labels = self.images_nhwc, self.labels
         unordered = isinstance(self.classes, str | Mapping | Set)
         names = () if unordered else tuple(self.classes)
@@ -51,6 +53,9 @@ class ImageSet:
                 f"labels run from {labels.min()} to {labels.max()}; 0 to {len(self.classes) - 1} is needed, "
                 f"as there are {len(self.classes)} classes"
             )
+
+    def __repr__(self) -> str:
+        return f"ImageSet({len(self):,} images of {self.image_size} x {self.image_size}, {len(self.classes)} classes)"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -133,3 +138,13 @@ def stratified_folds(labels: NDArray[np.int64], folds: int, seed: int) -> NDArra
     # In turn, and on from one class to the next: else the first folds would get what is left over of every class.
     found[np.concatenate(by_class)] = np.arange(len(labels)) % folds
     return found
+
+
+def _array(name: str, values: Any) -> Any:
+    """A list, say, or a tensor as an array; arrays and Rows as they are."""
+    if isinstance(values, np.ndarray | Rows):
+        return values
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: a {type(values).__name__} that is no array ({error})") from error

@@ -5,7 +5,7 @@ from .label_errors import LabelErrors, find_label_errors
 from .layers import default_layer, map_layers
 from .mistaken import Activations, Saliency, explain, saliency
 from .saliency import integrated_gradients
-from .selection import check_count, first, select
+from .selection import check_count, chosen_in_words, first, select
 
 __all__ = [
     "METHODS",
@@ -13,6 +13,7 @@ __all__ = [
     "LabelErrors",
     "Saliency",
     "check_count",
+    "chosen_in_words",
     "class_activation",
     "default_layer",
     "explain",

@@ -31,6 +31,13 @@ def select(
     return mistakes.subset(np.flatnonzero(chosen))
 
 
+def chosen_in_words(true: str | None = None, predicted: str | None = None) -> str:
+    """Which mistakes `select` takes, such as "cat taken for dog"; "" for all."""
+    if predicted is None:
+        return "" if true is None else f"images of {true}"
+    return f"taken for {predicted}" if true is None else f"{true} taken for {predicted}"
+
+
 def first(mistakes: Mistakes, count: int = 20) -> Mistakes:
     """The first `count` of the mistakes, which are the most confident ones, or all where there are fewer.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any
 
 import torch
@@ -44,7 +45,13 @@ def set_momentum(optimizer: Optimizer, momentum: float) -> None:
 
 def build_optimizer(net: nn.Module, component: Component) -> Optimizer:
     """The optimiser of a recipe; groups that come with rates of their own keep their ratios to the largest."""
-    optimizer: Optimizer = registry.load("optimizer", component.name)(net, **component.options)
+    optimizer = registry.load("optimizer", component.name)(net, **component.options)
+    if not isinstance(optimizer, Optimizer):
+        given = type(optimizer).__name__
+        raise UserError(f"optimizer {component.name!r} builds a {given}; a torch.optim.Optimizer is needed")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure and closure.default is inspect.Parameter.empty:
+        raise UserError(f"optimizer {component.name!r} builds a {type(optimizer).__name__}, whose step needs a closure")
     rates = [group.get("lr") for group in optimizer.param_groups]
     if all(isinstance(rate, int | float) for rate in rates) and len(set(rates)) > 1:  # some have none until a step
         keep_ratios(optimizer)
