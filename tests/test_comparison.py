@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,28 @@ def test_the_json_has_it_all_without_numbers_that_json_lacks(runs: list[Run]) ->
 def test_labels_tell_the_runs_apart(folders: list[str], labels: list[str], tmp_path: Path) -> None:
     runs = [made_run(tmp_path / folder) for folder in folders]
     assert [run.label for run in compare(runs).runs] == labels
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"data.image_size": 16}, True),
+        ({"data.fit": "pad"}, True),
+        ({"data.split_seed": 3}, False),  # with the same size the fingerprint tells
+        ({"data.image_size": 16, "data.split_seed": 3}, False),
+        ({"data.image_size": 16, "data.name": "/images/others"}, False),
+    ],
+)
+def test_the_same_images_in_another_size_or_fit_are_the_same(
+    tmp_path: Path, changes: dict[str, Any], same: bool
+) -> None:
+    first = made_run(tmp_path / "first", **{"data.name": "/images/mine"})
+    other = made_run(tmp_path / "other", fingerprint="g", **{"data.name": "/images/mine", **changes})
+    if same:
+        assert len(compare([first, other]).differences) == 1
+    else:
+        with pytest.raises(UserError, match="other: was tested on other images than"):
+            compare([first, other])
 
 
 def test_what_cannot_be_compared_is_refused(runs: list[Run], tmp_path: Path) -> None:

@@ -9,20 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from report_runs import Page, begun, finished, guesses, noise, pixels, report, resolved, tiny_net, views
 from sklearn.metrics import confusion_matrix
+from torch import nn
 
 import onecycle
 from onecycle import ImageSet, UserError
 from onecycle.evaluation import evaluate, mistakes
 from onecycle.explanation import explain
 from onecycle.reporting import gallery as gallery_module
+from onecycle.reporting import write_report
 from onecycle.reporting.headline import claims_of, headline
 from onecycle.reporting.making import changes, command
 from onecycle.run import Run
 
 NAMES = ("cat", "dog", "<script>alert('no')</script>", '$x$ & "y" {{ z }}', "猫 قطة बिल्ली 🐈", "W" * 200)
-SHOWN = [*NAMES[:5], "W" * 40 + "…" + "W" * 39]
+# The fifth is kept apart from the sentence around it, as a part of it is read from right to left.
+SHOWN = [*NAMES[:4], f"\N{FIRST STRONG ISOLATE}{NAMES[4]}\N{POP DIRECTIONAL ISOLATE}", "W" * 40 + "…" + "W" * 39]
 
 
 @pytest.fixture
@@ -174,6 +178,25 @@ def test_a_thousand_classes_stay_under_four_megabytes(tmp_path: Path) -> None:
     assert "The 30 worst and the 10 best of 1,000 classes" in page.section("failures")
     assert "as many as there is room for" in page.section("gallery")
     assert len(page.all("tr")) < 200
+
+
+def test_large_maps_stay_under_four_megabytes_too(tmp_path: Path) -> None:
+    images = noise(1500, ["a", "b"])
+    run = finished(tmp_path / "run", images, guesses(images, 0.1))
+    pooled = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), *pooled).eval()
+    path = write_report(run, images=images, net=net, device=torch.device("cpu"))
+    assert 2_000_000 < path.stat().st_size < 4_000_000
+    page = Page(path)
+    (cards,) = (a for a, _ in page.all("ul", class_="cards") if "data-width" in a)
+    assert (cards["data-height"], cards["data-width"]) == ("32", "32")
+    assert "as many as there is room for" in page.section("gallery")
+
+
+def test_a_name_that_is_no_utf_8_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    images = noise(20, ["caf\udce9", "b"])
+    page = Page(report(finished(tmp_path / "run", images, guesses(images, 0.1)), images))
+    assert "caf?" in page.section("failures")
 
 
 def test_the_others_of_a_large_matrix_are_summed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from onecycle import Trials, plots, studies
 from onecycle.hardware import environment
 from onecycle.plots.trials import swarm
 from onecycle.studies import Trial
-from onecycle.studies.seeds import words
+from onecycle.studies.seeds import page, words
 from onecycle.studies.seeds.plan import Plan
 from onecycle.studies.seeds.printing import print_trials
 from onecycle.studies.seeds.variants import variants
@@ -184,6 +184,21 @@ def test_every_seed_is_a_dot(seeds: int, count: int) -> None:
     assert len(threads) == (count - 1) * seeds
     low, high = axes.get_xlim()
     assert all(low < one < high for own in values.values() for one in own if one is not None)
+
+
+def test_an_interval_ends_at_what_there_can_be(tmp_path: Path) -> None:
+    """Student's knows no such end."""
+    found = made(tmp_path / "trials", {"a": [0.999, 1.0, 0.9]})
+    (row,) = (one for one in found.table if one.metric == "accuracy")
+    assert row.spread.high is not None and row.spread.high > 1
+    (strip,) = page._strips(found, "accuracy")
+    assert (strip.low, strip.high) == (row.spread.low, 1.0)
+
+
+def test_a_long_name_is_shortened_to_the_width_of_the_chart(tmp_path: Path) -> None:
+    text = made(tmp_path / "trials", many(3, ["augment.cutout=" + "0" * 300, "b"])).report().read_text(encoding="utf-8")
+    (shown,) = re.findall(r">(augment\.cutout=[^<]*)</text>", text)
+    assert "…" in shown and len(shown) < 120
 
 
 def test_names_in_any_script_are_drawn_without_a_word(tmp_path: Path) -> None:

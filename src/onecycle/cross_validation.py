@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, percent
 from .explanation import LabelErrors, find_label_errors
 from .files import atomic_path, disk_errors
 from .recipes import Recipe, checked
@@ -209,7 +209,7 @@ def in_words(found: CrossValidation) -> Sequence[str]:
         assert one.deviation is not None and one.low is not None and one.high is not None, "two folds at least"
         low, high = max(0.0, one.low), min(1.0, one.high)
         lines.append(
-            f"{one.mean:.2%} {what}: mean of {one.n} folds, spread {100 * one.deviation:.2f} points, "
+            f"{percent(one.mean, 2)} {what}: mean of {one.n} folds, spread {100 * one.deviation:.2f} points, "
             f"95% interval {100 * low:.2f} to {100 * high:.2f}"
         )
     return [*lines, CAUTION]

@@ -4,7 +4,7 @@ The first run is the baseline. All answer for the same test images, so that each
 image. Arrays: n test images, m images that a comparison picks out.
 """
 
-from .comparing import compare
+from .comparing import compare, other_images
 from .results import ComparedRun, Comparison, Difference, OneSided
 from .words import caveat, evidence, in_words, p_value, points, setting, verdict
 
@@ -17,6 +17,7 @@ __all__ = [
     "compare",
     "evidence",
     "in_words",
+    "other_images",
     "p_value",
     "points",
     "setting",

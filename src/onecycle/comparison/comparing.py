@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..evaluation import Interval, Labels, Logits, evaluate_run, probabilities
-from ..recipes import flatten
+from ..recipes import OWN, flatten, images_path
+from ..recipes.schema import Data
 from ..run import Run
 from ..stats import mcnemar, paired_difference_interval
 from .results import ComparedRun, Comparison, Difference, OneSided
@@ -38,7 +39,9 @@ def compare(runs: Sequence[Run]) -> Comparison:
     compared, answers = [], []
     for run, letter, label in zip(runs, LETTERS, _labels([run.path for run in runs]), strict=False):
         predictions = run.predictions()
-        if not np.array_equal(predictions["labels"], labels) or _other_images(run, runs[0]):
+        one, first = run.recipe.data, runs[0].recipe.data
+        pixels = (each.environment.get("test_fingerprint") for each in (run, runs[0]))
+        if not np.array_equal(predictions["labels"], labels) or other_images(one, first, *pixels):
             raise UserError(f"{run.path}: was tested on other images than {runs[0].path}; the same test set is needed")
         compared.append(_compared(run, letter, label))
         answers.append(_Answers.of(predictions["logits"], labels))
@@ -159,8 +162,13 @@ def _other_classes(run: Run, first: Run) -> str:
     return f"{run.path}: its classes are not those of {first.path}; runs on the same test set are needed"
 
 
-def _other_images(run: Run, first: Run) -> bool:
-    """Whether both are known to have seen other pixels; images in another size are the same images."""
-    one, other = (each.environment.get("test_fingerprint") for each in (run, first))
-    same_size = run.recipe.data.image_size == first.recipe.data.image_size
-    return one is not None and other is not None and same_size and one != other
+def other_images(one: Data, other: Data, fingerprint: str | None, its: str | None) -> bool:
+    """Whether two test sets, of which fingerprints may not be known, are seen to be of other images.
+
+    Fingerprints are of pixels, which are others where an image has another size or fit; there it is a matter of where
+    the images come from.
+    """
+    if (one.image_size, one.fit) == (other.image_size, other.fit):
+        return None not in (fingerprint, its) and fingerprint != its
+    own = one.name.startswith(OWN) or images_path(one.name) is not None
+    return one.name != other.name or (own and one.split_seed != other.split_seed)

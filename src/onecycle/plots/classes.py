@@ -56,7 +56,7 @@ def draw_class_accuracy(
     shown, note = _bars_shown(counts, accuracy, order)
     figure = Figure(9, 0.3 * len(shown) + 1.4, title)
     axes = figure.subplots()
-    style(axes, f"all (dashed): {right / images:.2%} ({right:,} of {images:,}){note}")
+    style(axes, f"all (dashed): {evaluation.percent(right / images, 2)} ({right:,} of {images:,}){note}")
     places = np.arange(len(shown))
     axes.barh(places, np.nan_to_num(accuracy[shown]), color=BLUE, height=0.7)
     known = counts[shown] > 0
@@ -64,7 +64,11 @@ def draw_class_accuracy(
     axes.hlines(places[known], *np.transpose(intervals), color="black", linewidth=1.2)
     axes.axvline(right / images, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
     for place, one in zip(places, shown, strict=True):
-        text = f"{accuracy[one]:.1%}  ({matrix[one, one]:,} of {counts[one]:,})" if counts[one] else "no images"
+        text = (
+            f"{evaluation.percent(accuracy[one])}  ({matrix[one, one]:,} of {counts[one]:,})"
+            if counts[one]
+            else "no images"
+        )
         where = (1.0, float(place))
         axes.annotate(
             text, where, xytext=(8, 0), textcoords="offset points", va="center", fontsize=9, annotation_clip=False

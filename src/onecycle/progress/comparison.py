@@ -57,7 +57,7 @@ def _results(comparison: Comparison) -> Table:
         low, high = run.interval
         table.add_row(
             run.letter,
-            f"{run.accuracy:.2%}",
+            percent(run.accuracy, 2),
             f"{100 * low:.2f} to {100 * high:.2f}",
             f"{run.loss:.3f}",
             str(run.epochs),

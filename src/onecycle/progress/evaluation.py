@@ -47,11 +47,11 @@ def print_evaluation(run_label: str, evaluation: Evaluation, of: str = "test ima
 def _headline(evaluation: Evaluation, of: str) -> Text:
     low, high = (f"{100 * end:.2f}" for end in evaluation.interval)
     rest = f" of {evaluation.images:,} {of} right (95% interval {low} to {high})"
-    return Text.assemble((f"{evaluation.accuracy:.2%}", "bold"), rest)
+    return Text.assemble((percent(evaluation.accuracy, 2), "bold"), rest)
 
 
 def _second_line(evaluation: Evaluation) -> str:
-    top = [f"top-{k} {share:.2%}" for k, share in evaluation.top.items() if k > 1]
+    top = [f"top-{k} {percent(share, 2)}" for k, share in evaluation.top.items() if k > 1]
     return ", ".join([f"{evaluation.images - evaluation.right:,} wrong", f"loss {evaluation.loss:.4f}", *top])
 
 

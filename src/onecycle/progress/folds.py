@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cross_validation import CrossValidation, in_words
+from ..evaluation import percent
 from .console import Console
 from .evaluation import print_evaluation
 
@@ -17,7 +18,7 @@ def print_folds(found: CrossValidation) -> None:
     for heading in ("images held out", "accuracy", "on the test set"):
         table.add_column(heading, justify="right")
     for one in found.by_fold:
-        table.add_row(f"fold{one.fold}", f"{one.images:,}", f"{one.accuracy:.2%}", f"{one.test_accuracy:.2%}")
+        table.add_row(f"fold{one.fold}", f"{one.images:,}", percent(one.accuracy, 2), percent(one.test_accuracy, 2))
     console = Console()
     console.print(table)
     console.print()

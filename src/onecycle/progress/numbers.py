@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ..evaluation import percent
 from ..observer import Progress
 from ..recipes import Recipe
 from ..run import Run
@@ -49,7 +50,7 @@ def cell(column: str, row: Mapping[str, float | None], seconds_left: float) -> s
     value = row[column.replace(" acc", "_accuracy").replace(" loss", "_loss")]
     if value is None:
         return "-"
-    return f"{value:.2%}" if column.endswith("acc") else f"{value:.4f}"
+    return percent(value, 2) if column.endswith("acc") else f"{value:.4f}"
 
 
 def aligned(texts: Iterable[str], names: Iterable[str]) -> str:

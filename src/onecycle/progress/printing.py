@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Column, Table
 from rich.text import Text
 
+from ..evaluation import percent
 from ..run import Run
 from .console import Console
 from .numbers import duration
@@ -39,12 +40,12 @@ def print_end(run: Run, summary: Mapping[str, Any]) -> None:
     """The result in one line, and what was written where."""
     console = Console()
     test = summary["test"]
-    tta = f" ({test['accuracy_tta']:.2%} with test-time augmentation)" if "accuracy_tta" in test else ""
+    tta = f" ({percent(test['accuracy_tta'], 2)} with test-time augmentation)" if "accuracy_tta" in test else ""
     rest = (
         f" of {test['images']:,} test images{tta} after {summary['epochs']} epochs, "
         f"{duration(summary['train_seconds'])} of training at {summary['images_per_second']:,.0f} images/s"
     )
-    console.print(Text.assemble((f"{test['accuracy']:.2%}", "bold"), rest), soft_wrap=True)
+    console.print(Text.assemble((percent(test["accuracy"], 2), "bold"), rest), soft_wrap=True)
     names = ["summary.json", "metrics.csv", "model.safetensors"]
     if any(run.path.glob("plots/*.png")):
         names.append("plots/*.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ CARDS_BYTES = 2_600_000  # of all images that are wrong; with the rest of the pa
 LABEL_ERRORS_BYTES = 200_000
 MOST_CARDS = 1_000
 MOST_LABEL_ERRORS = 12
-_CARD_BYTES = 1_200  # of a card's elements and maps, beside its image and the names of its classes
+_CARD_BYTES = 1_000  # of a card's elements, beside its image, its maps and the names of its classes
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,16 @@ def gallery(
     None `why_no_net` is said in their place.
     """
     found = mistakes(logits_nk, labels)
-    rows, uris = _with_room(found, images, classes)
-    shown = found.subset(rows)
-    maps, why_no_maps = None, why_no_net
-    if net is not None and len(shown):
+    looked = None if net is None else functools.partial(explain, net, images, mean=mean, std=std, device=device)
+    shape, why_no_maps = None, why_no_net
+    if looked and len(found):
         try:
-            maps = explain(net, images, shown, mean=mean, std=std, device=device)
+            shape = _shape(looked(found.subset(np.arange(1))))  # of which depends how many there is room for
         except UserError as error:  # the net has no layer that gives maps
             why_no_maps = str(error)
+    rows, uris = _with_room(found, images, classes, shape)
+    shown = found.subset(rows)
+    maps = looked(shown) if looked and shape and len(shown) else None
     errors = find_label_errors(logits_nk, labels)
     return Gallery(
         cards=tuple(
@@ -108,22 +111,26 @@ def gallery(
         ),
         pairs_shown=len(_first_of_each_pair(shown)),
         layer=maps.layer if maps else "",
-        map_shape=_shape(maps),
+        map_shape=shape if maps else None,
         why_no_maps=why_no_maps,
         label_errors=tuple(_clearest(errors, images, classes)),
         label_error_count=len(errors),
     )
 
 
-def _with_room(found: Mistakes, images: ImageSet, classes: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+def _with_room(
+    found: Mistakes, images: ImageSet, classes: Sequence[str], map_shape: tuple[int, int] | None
+) -> tuple[NDArray[np.int64], list[str]]:
     """Which mistakes are shown, ascending, and their images."""
+    height, width = map_shape or (0, 0)
+    bytes_of_card = _CARD_BYTES + 2 * 4 * -(-height * width // 3)  # base64 has four letters for three bytes
     first = _first_of_each_pair(found)
     others = np.setdiff1d(np.arange(len(found)), first)
     bytes_of = [len(html.escape(name).encode()) for name in classes]
     room, uris = CARDS_BYTES, {}
     for row in [*first.tolist(), *others.tolist()][:MOST_CARDS]:
         uri = data_uri(images.images_nhwc[found.index[row]])
-        room -= len(uri) + _CARD_BYTES + 3 * (bytes_of[found.true[row]] + bytes_of[found.predicted[row]])
+        room -= len(uri) + bytes_of_card + 3 * (bytes_of[found.true[row]] + bytes_of[found.predicted[row]])
         if room < 0:
             break
         uris[row] = uri
@@ -141,9 +148,7 @@ def _packed(activation: NDArray[np.float32]) -> str:
     return base64.b64encode((activation * 255).round().astype(np.uint8).tobytes()).decode()
 
 
-def _shape(maps: Activations | None) -> tuple[int, int] | None:
-    if maps is None:
-        return None
+def _shape(maps: Activations) -> tuple[int, int]:
     height, width = maps.of_predicted.shape[1:]
     return int(height), int(width)
 

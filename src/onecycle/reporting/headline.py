@@ -79,8 +79,7 @@ def _facts(summary: Mapping[str, Any], evaluation: Evaluation) -> dict[str, str]
     facts = {}
     ranks = [k for k in evaluation.top if k > 1]
     if ranks:
-        shares = ", ".join(f"{100 * evaluation.top[k]:.1f}" for k in ranks)
-        facts[f"right in the top {', '.join(map(str, ranks))}"] = f"{shares}%"
+        facts[f"right in the top {', '.join(map(str, ranks))}"] = ", ".join(percent(evaluation.top[k]) for k in ranks)
     facts["cross-entropy"] = f"{evaluation.loss:.3f} nats"
     if "accuracy_tta" in summary.get("test", {}):
         facts["with test-time augmentation"] = percent(summary["test"]["accuracy_tta"], 2)

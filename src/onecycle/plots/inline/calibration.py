@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from ...evaluation import Calibration
+from ...evaluation import Calibration, percent
 from .drawing import COLOURS, Canvas, Chart, Reading, canvas
 
 _HEIGHT = 300  # pixels: a square of the axes
@@ -75,7 +75,7 @@ def _readings(drawn: Canvas, calibration: Calibration) -> list[Reading]:
     for index in np.flatnonzero(calibration.counts):
         sure, right = float(calibration.confidence[index]), float(calibration.accuracy[index])
         at, top = drawn.place(sure, right)
-        text = f"{sure:.1%} sure: {right:.1%} right of {calibration.counts[index]:,}"
+        text = f"{percent(sure)} sure: {percent(right)} right of {calibration.counts[index]:,}"
         readings.append(Reading(sure, at, text, ((top, "blue"),)))
     return readings
 

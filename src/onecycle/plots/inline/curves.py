@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ...evaluation import percent
 from ..comparison import spread
 from .drawing import COLOURS, Canvas, Chart, Reading, canvas
 
@@ -33,7 +34,7 @@ def accuracy_curves(metrics: Rows, marks: Marks) -> Chart:
     """Accuracy on each set after every epoch, from the rows of metrics.csv."""
     with canvas(_HEIGHT, (44, 12, _RIGHT, 26)) as drawn:
         drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        return _curves(drawn, metrics, marks, "accuracy", lambda value: f"{value:.1%}")
+        return _curves(drawn, metrics, marks, "accuracy", percent)
 
 
 def loss_curves(metrics: Rows, marks: Marks) -> Chart:

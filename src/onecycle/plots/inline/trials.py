@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from ..fonts import one_line
+from ..names import shortened
 from ..trials import Strip, draw_strips, scale
 from .comparison import run_colour
-from .drawing import COLOURS, SETTINGS, Chart, style, to_svg
+from .drawing import COLOURS, SETTINGS, SIZE, Chart, style, to_svg
 
 _WIDTH = 700  # pixels
 _ROW = 74
@@ -33,6 +36,16 @@ def trials(strips: Sequence[Strip], prefix: str, title: str, description: str, *
         for number, (one, colour) in enumerate(zip(strips, colours, strict=True)):
             if len(strips) > 1:
                 place = axes.get_yaxis_transform()
-                axes.text(0, number - 0.42, one.label, transform=place, color=colour, va="center", fontweight="bold")
+                axes.text(
+                    0, number - 0.42, _name(one.label), transform=place, color=colour, va="center", fontweight="bold"
+                )
         scale(axes, share=share)
         return Chart(to_svg(figure, prefix, title, description))
+
+
+def _name(label: str) -> str:
+    """As much of it as there is room for."""
+    with warnings.catch_warnings():
+        # The page draws the text, in fonts of its own; here it is only measured.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+        return shortened(one_line(label), SIZE, 0.9 * _WIDTH)  # bold letters are a tenth wider

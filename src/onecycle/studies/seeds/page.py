@@ -15,6 +15,7 @@ from ...plots import inline
 from ...recipes import flatten
 from ...reporting.making import FACTS, command
 from ...reporting.rendering import render
+from ...stats import Spread
 from . import words
 from .measured import METRICS, Metric
 
@@ -78,9 +79,8 @@ def draw(found: Trials) -> list[Path]:
     for metric, (name, what) in _DRAWN.items():
         strips = _strips(found, metric)
         if strips:
-            title = (
-                f"{' and '.join(found.variants[:2]) if len(found.variants) < 3 else found.path.name}: {_seeds(found)}"
-            )
+            few = len(found.variants) < 3
+            title = f"{' and '.join(found.variants) if few else found.path.resolve().name}: {_seeds(found)}"
             what += "; diamond and bar: mean and its 95% interval"
             figure = plots.trials(strips, title, what, share=metric == "accuracy")
             written.append(plots.save(figure, folder / name))
@@ -99,12 +99,17 @@ def _strips(found: Trials, metric: Metric) -> list[plots.Strip]:
             label,
             {one.seed: one.measured[metric] for one in found.finished if one.variant == label},
             rows[label].mean,
-            rows[label].low,
-            rows[label].high,
+            *_ends(metric, rows[label]),
         )
         for label in found.variants
         if label in rows
     ]
+
+
+def _ends(metric: Metric, spread: Spread) -> tuple[float | None, float | None]:
+    """Of the interval, none where there is one seed."""
+    low, high = (None if end is None else words.within(metric, end) for end in (spread.low, spread.high))
+    return low, high
 
 
 def _chart(found: Trials) -> inline.Chart | None:

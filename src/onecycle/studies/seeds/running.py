@@ -14,7 +14,7 @@ from torch import nn
 
 from ...advice import advice
 from ...api.training import with_init
-from ...comparison import setting
+from ...comparison import other_images, setting
 from ...data import Dataset, ImageSet
 from ...errors import Stopped, UserError, shown
 from ...fine_tuning import earlier_weights
@@ -258,12 +258,11 @@ def _rehearsed(
 
 
 def _check_same_test(variants: Sequence[Variant], tests: Sequence[ImageSet]) -> None:
-    """Raise UserError where two variants are tested on different images; in another size they are the same."""
-    first = tests[0]
+    """Raise UserError where two variants are tested on different images; in another size or fit they are the same."""
+    first, data = tests[0], variants[0].recipe.data
     for variant, one in zip(variants[1:], tests[1:], strict=True):
         same_labels = one.classes == first.classes and np.array_equal(one.labels, first.labels)
-        same_size = one.image_size == first.image_size
-        if not same_labels or (same_size and one.fingerprint() != first.fingerprint()):
+        if not same_labels or other_images(variant.recipe.data, data, one.fingerprint(), first.fingerprint()):
             raise UserError(
                 f"{variant.label} is tested on other images than {variants[0].label}; the same test set is needed"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ...comparison import p_value, points
@@ -171,11 +172,16 @@ def value(metric: Metric, number: float) -> str:
 
 
 def interval(metric: Metric, low: float, high: float) -> str:
-    """From low to high, within what the metric can be: Student's interval knows no such ends."""
-    low = max(low, 0.0)
+    """From low to high, within what the metric can be."""
+    low, high = within(metric, low), within(metric, high)
     if metric in _SHARES:
-        return f"{100 * low:.2f} to {100 * min(high, 1.0):.2f}"
+        return f"{100 * low:.2f} to {100 * high:.2f}"
     return f"{value(metric, low)} to {value(metric, high)}"
+
+
+def within(metric: Metric, end: float) -> float:
+    """An end of an interval moved into what the metric can be: Student's knows no such bounds."""
+    return min(max(end, 0.0), 1.0 if metric in _SHARES else math.inf)
 
 
 def deviation_text(metric: Metric, number: float) -> str:
