@@ -181,6 +181,16 @@ def test_the_stored_weights_give_the_stored_predictions(tmp_path: Path) -> None:
     np.testing.assert_allclose(torch.cat(logits).numpy(), run.predictions()["logits"], atol=1e-6)
 
 
+@pytest.mark.parametrize("changes", [{}, {"ema.decay": 0.9}], ids=str)
+def test_ones_own_net_is_left_as_it_was_tested(tmp_path: Path, changes: dict[str, Any]) -> None:
+    own, data = net(), dataset()
+    run = onecycle.train(small_recipe(precision="fp32", **changes), model=own, data=data, out=tmp_path / "run")
+    mean, std = run.recipe.data.statistics
+    with torch.no_grad():
+        logits = [own(one.images_nchw) for one in Loader(data.test, batch_size=60, mean=mean, std=std).in_order()]
+    np.testing.assert_allclose(torch.cat(logits).numpy(), run.predictions()["logits"], atol=1e-6)
+
+
 @pytest.mark.parametrize("changes", [{}, {"data.val_fraction": 0.2}, {"evaluate_every": 0}], ids=str)
 def test_test_time_augmentation_takes_the_plain_pass_over_the_test_set_too(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -57,6 +57,12 @@ class TrainingState:
         """The net whose accuracy counts: the average of the weights where there is one."""
         return self.ema.module if self.ema else self.net
 
+    def settle(self) -> None:
+        """Leave the net, which may be somebody's own, as it was tested: with averaged weights, in eval mode."""
+        if self.ema:
+            self.net.load_state_dict(self.ema.module.state_dict())
+        self.net.eval()
+
     def count(self, loss: Tensor, logits_nk: Tensor, labels: Tensor, images: int) -> None:
         """Add a batch to the epoch's sums; asks nothing back from the device.
 

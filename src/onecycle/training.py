@@ -334,6 +334,7 @@ class _Training:
                 compile_seconds=self.compile_seconds,
                 wall_seconds=self.pace.seconds,
             )
+        self.state.settle()
         self.world.barrier()
         self.ended = True
 
