@@ -15,7 +15,7 @@ from test_cli import TINY, call, refused
 
 import onecycle
 from onecycle import Dataset, ImageSet, Observer, Run, UserError
-from onecycle.api import pictures
+from onecycle.api import inspection, pictures, watch
 from onecycle.preparation import images_of, trained_net
 
 PICTURES = {
@@ -209,6 +209,20 @@ def test_report_and_compare_on_the_command_line(
 def test_options_that_would_do_nothing_are_refused(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for option, value in (("--data-dir", "elsewhere"), ("--device", "cpu")):
         assert f"{option} goes with --data; without it" in refused(capsys, "evaluate", str(digits), option, value)
+
+
+def test_a_page_whose_images_are_others_does_not_load_itself_anew_for_ever(
+    own: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("the images are not those that the run began with")
+
+    page = tmp_path / "page.html"
+    page.write_text('<meta http-equiv="refresh" content="5">')  # as it was while the training went on
+    monkeypatch.setattr(inspection, "report", refuse)
+    with pytest.raises(UserError, match="are not those"):
+        list(watch(own, out=page))
+    assert 'http-equiv="refresh"' not in page.read_text(encoding="utf-8")
 
 
 def test_a_page_takes_the_place_of_no_file_of_a_run(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,12 +144,21 @@ def watch(
     opened, to = Run.of(run), _page(out)
     resolve_device(device)  # which the last page alone needs, perhaps hours from now
 
-    def write(running: bool) -> Path:
-        if not running:
-            return report(opened, out=to, data_dir=data_dir, device=device)
+    def write_without_images(refresh_seconds: int | None) -> Path:
+        cpu = torch.device("cpu")
         return reporting.write_report(
-            opened, images=None, net=None, device=torch.device("cpu"), out=to, refresh_seconds=REFRESH_SECONDS
+            opened, images=None, net=None, device=cpu, out=to, refresh_seconds=refresh_seconds
         )
+
+    def write(running: bool) -> Path:
+        if running:
+            return write_without_images(REFRESH_SECONDS)
+        try:
+            return report(opened, out=to, data_dir=data_dir, device=device)
+        except UserError:
+            with contextlib.suppress(UserError):  # so that the page does not load itself anew for ever
+                write_without_images(None)
+            raise
 
     return reporting.watch(opened, write)
 
