@@ -128,11 +128,11 @@ def error(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
     return torch.stack(errors).mean().item()
 
 
-def gradient_errors() -> dict[str, float]:
-    """Of the custom ResNet's cross-entropy on 16 random images: the relative error of all gradients as one vector."""
+def gradient_errors(images: int = 16) -> dict[str, float]:
+    """Of the custom ResNet's cross-entropy on random images: the relative error of all gradients as one vector."""
     torch.manual_seed(0)
     net = onecycle.models.custom_resnet(10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x, labels = channels_last(16, 3, 32), torch.arange(16) % 10
+    x, labels = channels_last(images, 3, 32), torch.arange(images) % 10
     ways: dict[str, contextlib.AbstractContextManager[Any]] = {
         "pytorch": contextlib.nullcontext(),
         "winograd": onecycle.Winograd(),

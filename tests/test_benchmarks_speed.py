@@ -1,6 +1,7 @@
 """The benchmarks of speed: fast trainings, profile, growth. What they measure here is tiny, and means nothing."""
 
 import contextlib
+import functools
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -217,7 +218,9 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
 
 
 def test_convolutions_are_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr(script("convolutions", monkeypatch), "LAYERS", {"a net": [(64, 128, 8), (3, 4, 8)]})
+    module = script("convolutions", monkeypatch)
+    monkeypatch.setattr(module, "LAYERS", {"a net": [(64, 128, 8), (3, 4, 8)]})
+    monkeypatch.setattr(module, "gradient_errors", functools.partial(module.gradient_errors, images=3))
     run("convolutions", monkeypatch, "--images", "20", "--rounds", "2", "--out", tmp_path)
 
     rows = table(next(tmp_path.glob("convolutions_*.csv")))
