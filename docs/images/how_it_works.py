@@ -30,7 +30,7 @@ def augmented() -> onecycle.plots.Figure:
     """Above, what is done to the image in its epoch; below, the image as it is seen in six epochs."""
     images = onecycle.data.digits().train.subset(np.arange(200))
     augmentation = onecycle.data.Augmentation(crop_padding=PADDING, flip="random", cutout=HOLE)
-    loader = onecycle.data.Loader(images, batch_size=50, augmentation=augmentation, seed=0)
+    loader = onecycle.data.Loader(images, batch_size=20, augmentation=augmentation, seed=0)
     plan = loader.plan(EPOCH)
     (y, x), (top, left) = plan.crop_yx[PHOTO], plan.cutout_yx[PHOTO]
     padded = np.pad(images.images_nhwc[PHOTO], ((PADDING, PADDING), (PADDING, PADDING), (0, 0)))
