@@ -55,6 +55,19 @@ def test_a_path_is_stored_absolute_and_shown_short(tmp_path: Path, monkeypatch: 
             recipe("custom_resnet", **{"data.name": name})
 
 
+def test_a_path_object_is_a_path_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the name alone would be that of a data set."""
+    place = write_set(tmp_path / "digits", "train", "test")
+    monkeypatch.chdir(tmp_path)
+    given: dict[str, Any] = {"data": Path("digits"), "device": "cpu", "observer": SILENT}
+    wanted = small_recipe(**{"data.batch_size": 40, "schedule.epochs": 2})
+    run = onecycle.train(wanted, model=net(), out="run", report=False, **given)
+    assert run.recipe.data.name == str(place)
+    assert run.evaluate(data=Path("digits"), model=net()).confusion.tolist() == run.evaluate().confusion.tolist()
+    found = onecycle.trials(wanted, model=net(), seeds=1, out="trials", **given)
+    assert found.plan.variants[0].recipe.data.name == str(place) and len(found.finished) == 1
+
+
 def test_a_silent_observer_is_silent(
     tmp_path: Path, drawn: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,8 @@ def with_own(wanted: Recipe, model: Any, data: Any) -> tuple[Recipe, nn.Module |
         raise UserError(f"model is the class {model.__name__}; hand in a net, {model.__name__}(...)")
     elif model is not None:
         wanted = recipe(wanted, model={"name": model} if isinstance(model, str) else model)
+    if isinstance(data, Path):
+        data = absolute(data)
     if isinstance(data, str | Mapping):
         wanted = recipe(wanted, data={"name": data} if isinstance(data, str) else data)
     elif data is not None:

@@ -87,7 +87,7 @@ def cross_validate(
     *,
     folds: int = 5,
     model: nn.Module | str | Mapping[str, Any] | None = None,
-    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+    data: Dataset | ImageSet | str | Path | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     init: str | Path | Run | None = None,
     out: str | Path | None = None,

@@ -19,7 +19,7 @@ from ..folds import concatenated
 from ..hardware import fast, resolve_device
 from ..preparation import Sets, as_dataset, build_loader, images_of, load_data, load_own, trained_net
 from ..progress import default_observer
-from ..recipes import holds_image_files, images_path, recipe
+from ..recipes import absolute, holds_image_files, images_path, recipe
 from ..run import Run, check_no_run_file
 from .explanation import Explanation
 from .image_files import ImageFiles, image_files
@@ -32,7 +32,7 @@ _CLASSES_NAMED = 10  # in an error
 def evaluate(
     run: str | Path | Run,
     *,
-    data: Dataset | ImageSet | str | None = None,
+    data: Dataset | ImageSet | str | Path | None = None,
     data_dir: str | Path | None = None,
     model: nn.Module | None = None,
     device: str = "auto",
@@ -209,10 +209,10 @@ def _net_if_there(run: Run, model: nn.Module | None, device: torch.device) -> tu
         return None, str(error)
 
 
-def _other_images(run: Run, data: Dataset | ImageSet | str, data_dir: str | Path | None) -> ImageSet:
+def _other_images(run: Run, data: Dataset | ImageSet | str | Path, data_dir: str | Path | None) -> ImageSet:
     """Images to evaluate a run on. Raises UserError where they have other classes, or another size."""
-    if isinstance(data, str):
-        data = _named_images(run, data, data_dir)
+    if isinstance(data, str | Path):
+        data = _named_images(run, data if isinstance(data, str) else absolute(data), data_dir)
     images = data if isinstance(data, ImageSet) else as_dataset(data, seed=0).test
     if images.classes != run.classes:
         raise UserError(

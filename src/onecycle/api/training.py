@@ -44,7 +44,7 @@ def train(
     name: str | Path | Recipe,
     *,
     model: nn.Module | str | Mapping[str, Any] | None = None,
-    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+    data: Dataset | ImageSet | str | Path | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     init: str | Path | RunFolder | None = None,
     out: str | Path | None = None,

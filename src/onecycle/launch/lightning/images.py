@@ -44,7 +44,7 @@ class ImageDataModule(LightningDataModule):
         self,
         name: str | Path | Recipe,
         *,
-        data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+        data: Dataset | ImageSet | str | Path | Mapping[str, Any] | None = None,
         data_dir: str | Path | None = None,
         batch_size: int | None = None,
         **changes: Any,

@@ -44,7 +44,7 @@ def trials(
     against: str | Path | Recipe | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
     model: nn.Module | str | Mapping[str, Any] | None = None,
-    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+    data: Dataset | ImageSet | str | Path | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     init: str | Path | Run | None = None,
     out: str | Path | None = None,
@@ -91,9 +91,10 @@ def trials(
 
     def job_of(variant: Variant, seed: int) -> Job:
         wanted = variant.recipe.evolve(seed=seed)
-        own = (model if isinstance(model, nn.Module) else None, None if isinstance(data, str | Mapping) else data)
+        net = model if isinstance(model, nn.Module) else None
+        images = None if isinstance(data, str | Path | Mapping) else data
         where = None if data_dir is None else Path(data_dir)
-        return Job(wanted, path / run_path(variant, seed), where, device, *own)
+        return Job(wanted, path / run_path(variant, seed), where, device, net, images)
 
     with plans.locked(path):
         fresh = not plans.holds_trials(path)

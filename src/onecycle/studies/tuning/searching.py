@@ -53,7 +53,7 @@ def search(
     workers: int = 1,
     engine: Engine | None = None,
     model: nn.Module | str | Mapping[str, Any] | None = None,
-    data: Dataset | ImageSet | str | Mapping[str, Any] | None = None,
+    data: Dataset | ImageSet | str | Path | Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     init: str | Path | Run | None = None,
     device: str = "auto",
