@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +26,9 @@ import onecycle
 from onecycle import Dataset, ImageSet, Observer, Run, UserError, registry
 from onecycle.cli import main as command_line
 from onecycle.data.folder import decode_file
-from onecycle.exporting import Deployed, Verification, onnx_file, open_onnx, torch_files
+from onecycle.exporting import Deployed, Verification, exporting, onnx_file, open_onnx, torch_files
 from onecycle.exporting.deployed import traced
+from onecycle.exporting.description import public
 from onecycle.models import compact, custom_resnet
 from onecycle.models.whitened_convnet import whitened_convnet
 
@@ -306,18 +308,49 @@ def test_what_cannot_be_exported_is_refused(run: Run, tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match=r"MODEL_CARD\.md: exists, and is not of onecycle export"):
         run.export(form="safetensors", model=net(), data=data(), out=out)
     assert (tmp_path / "MODEL_CARD.md").read_text() == "# of somebody else\n" and not out.exists()
+    with pytest.raises(UserError, match=r"model_card\.md: is the name of the model card"):
+        run.export(form="safetensors", data=data(), out=tmp_path / "new/model_card.md")
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        run.export(form="safetensors", data=data(), out=tmp_path)
+    with pytest.raises(UserError, match="/dev/null: is no regular file"):
+        run.export(form="safetensors", data=data(), out="/dev/null")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"ONNX needs the extra export .*; pip install 'onecycle\[export\]'"):
         run.export(data=data())
 
 
-def test_a_net_that_depends_on_what_it_sees_cannot_be_traced() -> None:
+def test_a_net_that_depends_on_what_it_sees_cannot_be_traced(capfd: pytest.CaptureFixture[str]) -> None:
     class Moody(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3)) * (2 if images.mean() > 0 else 1)
 
     with pytest.raises(UserError, match=r"the net Moody cannot be traced by torch\.export"):
         traced(Deployed(Moody(), mean=(0, 0, 0), std=(1, 1, 1)), 32)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("fault", ["predictions", "tracing"])
+def test_what_fails_leaves_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("cannot be traced")
+
+    own = Run.open(shutil.copytree(run.path, tmp_path / "own", ignore=shutil.ignore_patterns("export")))
+    if fault == "predictions":
+        (own.path / "predictions.npz").unlink()
+    else:
+        monkeypatch.setattr(exporting, "traced", refuse)
+    with pytest.raises(UserError, match=rf"{fault}\.npz|cannot be traced"):
+        own.export(data=data(), out=tmp_path / "new/deep/net.onnx")
+    with pytest.raises(UserError, match=rf"{fault}\.npz|cannot be traced"):
+        own.export(data=data())
+    assert [path.name for path in tmp_path.iterdir()] == ["own"] and not (own.path / "export").exists()
+
+
+def test_the_recipe_that_is_passed_on_has_no_paths_of_this_machine() -> None:
+    wanted = onecycle.recipe("digits", data={"name": "/home/me/photos"}, init="/home/me/runs/first")
+    shown = public(wanted)
+    assert (shown.data.name, shown.init) == ("photos", "first")
+    assert public(onecycle.recipe("digits")) == onecycle.recipe("digits")
 
 
 def test_an_operation_that_onnx_has_not_is_one_line(tmp_path: Path) -> None:

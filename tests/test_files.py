@@ -48,6 +48,29 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert found == [b"through"] and path.is_fifo() and names(tmp_path) == ["pipe"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process has open has names on Linux alone")
+def test_what_a_process_has_open_is_added_to_and_its_link_stays(tmp_path: Path) -> None:
+    """As /dev/stdout is, where it was redirected to a file."""
+    link = tmp_path / "stdout"
+    with (tmp_path / "redirected").open("w") as file:
+        link.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        files.write_text(link, "one, ")
+        files.write_text(link, "two")
+        files.write_text(Path(f"/dev/fd/{file.fileno()}"), ", three")
+    assert link.is_symlink() and (tmp_path / "redirected").read_text() == "one, two, three"
+
+
+def test_folders_made_for_what_fails_go_again(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="on purpose"), files.made_folder(tmp_path / "there/new/deep"):
+        raise ValueError("on purpose")
+    assert names(tmp_path) == ["there"] and names(tmp_path / "there") == []
+    with pytest.raises(ValueError, match="on purpose"), files.made_folder(tmp_path / "there/new/deep"):
+        (tmp_path / "there/new/kept").write_text("")
+        raise ValueError("on purpose")
+    assert names(tmp_path / "there/new") == ["kept"]
+
+
 def test_nothing_is_left_of_asking_whether_a_folder_can_be_made(tmp_path: Path) -> None:
     files.check_writable(tmp_path / "new" / "deeper")
     assert names(tmp_path) == []

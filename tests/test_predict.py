@@ -175,11 +175,20 @@ def test_what_cannot_be_predicted_is_refused(run: Run, tmp_path: Path) -> None:
         ([pixels[0]], "image 0 is of the type ndarray"),
         (tmp_path, "no image files"),
         (tmp_path / "none.png", "none.png: no such file"),
+        (pixels[..., 0], r"uint8 \[2, 32, 32\]"),
+        ("", "a path is empty"),
+        (
+            [Image.new("RGB", (9, 9)), "none.png", "nor.png"],
+            r"none\.png: .*\nnor\.png: .*\n2 of 3 images cannot be read",
+        ),
     ):
         with pytest.raises(UserError, match=said):
             run.predict(wrong)
-    with pytest.raises(UserError, match="batch size 0 is not allowed"):
-        run.predict(pixels, batch_size=0)
+    for size in (0, 2.5, "3"):
+        with pytest.raises(UserError, match=f"batch size {size!r} is not allowed"):
+            run.predict(pixels, batch_size=size)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="model is a function; the net that was handed in for the training is needed"):
+        run.predict(pixels, model=net)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="damaged 'skipp' is not allowed; did you mean 'skip'"):
         run.predict(pixels, damaged="skipp")  # type: ignore[arg-type]
 
@@ -273,6 +282,19 @@ def test_the_command_refuses_before_it_writes(
     out.write_text("kept")
     assert "no image files" in refused(capsys, "predict", place, str(tmp_path), "--format", "csv", "--out", str(out))
     assert out.read_text() == "kept" and list(tmp_path.iterdir()) == [out]
+    assert "no such file" in refused(capsys, "predict", place, str(tmp_path / "none.png"), "--out", str(out))
+    assert out.read_text() == "kept" and list(tmp_path.iterdir()) == [out]
+    photo = tmp_path / "photo.PNG"
+    photo.write_bytes((folder / "1.png").read_bytes())
+    said = refused(capsys, "predict", place, str(photo), "--out", str(photo))
+    assert "photo.PNG: has the name of an image; another, such as " in said
+    assert photo.read_bytes() == (folder / "1.png").read_bytes()
+    assert f"--out {tmp_path}: is a folder" in refused(capsys, "predict", place, one, "--out", str(tmp_path))
+    said = refused(capsys, "predict", place, one, "--out", str(run.path / "report.html"))
+    assert "is the report of the run" in said
+    assert "PATH '' is empty" in refused(capsys, "predict", place, "")
+    for size in ("99999999999999999999", "1000001"):
+        assert "a whole number from 1 to 1,000,000" in refused(capsys, "predict", place, one, "--batch-size", size)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert "no images to predict" in refused(capsys, "predict", place, "-")
     assert "holds no recipe.yaml" in refused(capsys, "predict", str(folder), one)

@@ -29,15 +29,17 @@ LEFT_OVER_SECONDS = 60  # the age at which a temporary file is nobody's; writing
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; it is synced and renamed to `target` when the block ends well.
 
-    A pipe, or a device such as /dev/null, stays what it is: the content goes into it. Raises UserError where the disk
-    is full or the folder cannot be written; `target` is then as it was.
+    A pipe, a device such as /dev/null, or what a process has open, such as /dev/stdout, stays what it is: the content
+    goes into it. A link becomes a file. Raises UserError where the disk is full or the folder cannot be written;
+    `target` is then as it was.
     """
     with disk_errors(target):
-        if target.is_char_device() or target.is_fifo():
+        if _is_stream(target):
             with tempfile.TemporaryDirectory() as folder:
                 content = Path(folder) / target.name
                 yield content
-                target.write_bytes(content.read_bytes())
+                with target.open("ab") as stream:  # stdout may be a file that others have written to before
+                    stream.write(content.read_bytes())
             return
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         os.close(handle)
@@ -50,6 +52,28 @@ def atomic_path(target: Path) -> Iterator[Path]:
             sync(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _is_stream(target: Path) -> bool:
+    """Whether a path is that of a pipe, of a device, or of what a process has open, which may be a file."""
+    opened = target.absolute().as_posix().startswith(("/dev/fd/", "/proc/"))
+    linked = target.is_symlink() and target.readlink().as_posix().startswith("/proc/")
+    return opened or linked or target.is_char_device() or target.is_fifo()
+
+
+@contextlib.contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and those above it, for the block; where that fails, those that are still empty go again."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for one in missing:
+            with contextlib.suppress(OSError):
+                one.rmdir()
+        raise
 
 
 def write_bytes(target: Path, content: bytes) -> None:

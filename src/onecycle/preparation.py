@@ -313,6 +313,8 @@ def trained_net(run: Run, *, model: nn.Module | None = None, device: torch.devic
     `model` is a net that was handed in for the training, which is needed then; it is copied. Raises UserError where
     the training has not ended, the weights are damaged, or they are another net's.
     """
+    if model is not None and not isinstance(model, nn.Module):
+        raise UserError(f"model is a {type(model).__name__}; the net that was handed in for the training is needed")
     classes, weights = run.classes, run.weights()
     net = build_net(run.recipe, len(classes)) if model is None else copied(model, "for the run's weights")
     known = net.state_dict()

@@ -51,8 +51,9 @@ def predict(
 
     Logits come in the run's precision and, unless `batch_size` says otherwise, its batches: those of its test set are
     the ones that it stored. `tta`, "flip" or "flip_shift", averages them over views of each image. `model` is the net,
-    where the training was handed one. Files that cannot be read are all named in one error, or left out, and named in
-    the result, with `damaged="skip"`. Raises UserError where there is nothing to predict or something does not fit.
+    where the training was handed one. Files that cannot be read are all named in one error; of paths alone they are
+    left out, and named in the result, with `damaged="skip"`. Raises UserError where there is nothing to predict or
+    something does not fit.
     """
     if damaged not in get_args(Damaged):
         raise UserError(f"damaged {damaged!r} is not allowed; {suggestion(damaged, get_args(Damaged))}")
@@ -148,17 +149,17 @@ def _pixels(images: Any, predictor: Predictor) -> Pixels:
     if isinstance(images, ImageSet):
         images = images.images_nhwc
     if isinstance(images, np.ndarray | Rows):
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape[-3:]:
+            raise UserError(f"images are {images.dtype} {list(images.shape)}; uint8 [n, height, width, 3] is needed")
         if images.ndim == 3:
             images = images[None]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
-            raise UserError(f"images are {images.dtype} {list(images.shape)}; uint8 [n, height, width, 3] is needed")
         if images.shape[1:3] == (side, side):
             whole: Pixels = images
             return whole
         images = [Image.fromarray(image) for image in images]
     if not isinstance(images, Sequence):
         raise UserError(f"images are of the type {type(images).__name__}; {_FORMS}")
-    found = np.empty((len(images), side, side, 3), np.uint8)
+    found, bad = np.empty((len(images), side, side, 3), np.uint8), []
     for number, image in enumerate(images):
         try:
             if isinstance(image, str | os.PathLike):
@@ -169,5 +170,7 @@ def _pixels(images: Any, predictor: Predictor) -> Pixels:
                 raise UserError(f"image {number} is of the type {type(image).__name__}; {_FORMS}")
         except BadImage as error:
             name = image if isinstance(image, str | os.PathLike) else f"image {number}"
-            raise UserError(f"{name}: {error}") from None
+            bad.append(f"{name}: {error}")
+    if bad:
+        raise UserError(*first_of(bad, f"{len(bad):,} of {len(images):,} images cannot be read"))
     return found

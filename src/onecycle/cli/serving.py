@@ -14,7 +14,7 @@ def serve(
     run: RunArgument,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all networks.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 is any that is free.")] = 7860,
-    rate: Annotated[float, typer.Option(min=0.01, help="Requests a second that one client may make.")] = 30.0,
+    rate: Annotated[float, typer.Option(min=0.01, max=1e6, help="Requests a second that one client may make.")] = 30.0,
     max_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Megabytes that an image's file may have.")] = 20.0,
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",

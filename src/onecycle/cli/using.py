@@ -32,16 +32,18 @@ def predict(
     """What the net says of images: the most probable classes. Exit code 2 where a file could not be read."""
     from .. import api
     from ..files import atomic_path
+    from ..outputs import check_output
     from ..prediction import read_list
-    from ..run import check_no_run_file
 
     if as_json and form not in (None, "json"):
         raise UserError(f"--json does not go with --format {form}; one of them")
+    if "" in paths:
+        raise UserError("PATH '' is empty; an image file or a folder is needed")
     given = [one for path in paths for one in (read_list(sys.stdin.buffer) if path == "-" else [Path(path)])]
     with contextlib.ExitStack() as stack:
         file = None
         if out is not None:
-            check_no_run_file(out)
+            check_output(out, "predictions.csv")
             part = stack.enter_context(atomic_path(out))
             file = stack.enter_context(part.open("w", encoding="utf-8", errors="backslashreplace"))
         damaged = api.write_predictions(
@@ -54,14 +56,15 @@ def predict(
             tta=tta,
             device=device,
         )
-    if out is not None:
-        print(f"wrote {out}", file=sys.stderr)
-    if damaged:
         counted = "1 file could" if len(damaged) == 1 else f"{len(damaged):,} files could"
         lines = [f"{path}: {reason}" for path, reason in damaged.items()]
         folders = any(os.path.isdir(path) for path in given)  # noqa: PTH112 - Path.is_dir raises
-        alone = len(damaged) == len(set(given)) and not folders
-        raise UserError(*lines, f"{counted} not be read" + ("" if alone else "; what could be is predicted"))
+        if damaged and not folders and len(damaged) == len(set(given)):  # the file of an earlier time stays
+            raise UserError(*lines, f"{counted} not be read")
+    if out is not None:
+        print(f"wrote {out}", file=sys.stderr)
+    if damaged:
+        raise UserError(*lines, f"{counted} not be read; what could be is predicted")
 
 
 @app.command(short_help="Write a file that works without onecycle, and try it.")

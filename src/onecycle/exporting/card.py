@@ -12,13 +12,14 @@ from torch import nn
 
 from ..data import ImageSet
 from ..errors import UserError, one_line
-from ..evaluation import ClassResult, Evaluation, evaluate_run, percent
+from ..evaluation import ClassResult, Evaluation, percent
 from ..files import write_text
 from ..preparation import Sets
 from ..progress import duration
 from ..recipes import Recipe
 from ..run import Run
 from . import usage
+from .description import public
 from .verifying import Verification
 
 NAME: Final = "MODEL_CARD.md"
@@ -38,6 +39,7 @@ def write_card(
     run: Run,
     net: nn.Module,
     description: Mapping[str, Any],
+    evaluation: Evaluation,
     path: Path,
     form: str,
     int8: bool,
@@ -45,8 +47,7 @@ def write_card(
     sets: Sets | None,
 ) -> None:
     """Write the card beside the file at `path`, which was exported and tried; `sets` are its images, where at hand."""
-    evaluation = evaluate_run(run)
-    recipe = run.recipe
+    recipe = public(run.recipe)
     parts = [
         _MARK,
         f"# {_cell(path.name)}: {len(run.classes)} classes of {recipe.data.image_size}-pixel images",

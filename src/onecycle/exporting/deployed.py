@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -40,10 +41,10 @@ def traced(deployed: Deployed, side: int) -> ExportedProgram:
     """The net as a graph that takes any number of images. Raises UserError where it cannot be made one."""
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)  # of one image, the number would be taken for fixed
     try:
-        with quiet():
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # on which a graph is printed that is not finished
             return torch.export.export(deployed, (example,), dynamic_shapes=({0: Dim("n")},))
     except Exception as error:  # whatever the code of a net handed in makes of being traced
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split()).partition(". ")[0][:300]
         raise UserError(
             f"the net {type(deployed.net).__name__} cannot be traced by torch.export for any number of images "
             f"({reason}); --format safetensors needs no tracing"

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from ..errors import one_line
+from ..recipes import Recipe
 from ..run import Run
 from ..sealing import digest
 
 
+def public(recipe: Recipe) -> Recipe:
+    """The recipe to be passed on: of paths, which are this machine's, the last part alone."""
+    init = None if recipe.init is None else Path(recipe.init).name
+    return recipe.evolve(data={"name": recipe.data.label}, init=init)
+
+
 def describe(run: Run) -> dict[str, Any]:
     """Input, classes, normalisation, recipe and origin of a finished run's net, fit for JSON."""
-    recipe, summary = run.recipe, run.summary
+    recipe, summary = public(run.recipe), run.summary
     mean, std = recipe.data.statistics
     side = recipe.data.image_size
     return {
@@ -23,7 +32,7 @@ def describe(run: Run) -> dict[str, Any]:
         "mean": list(mean),
         "std": list(std),
         "recipe": recipe.model_dump(mode="json"),
-        "run": run.path.resolve().name,
+        "run": one_line(run.path.resolve().name),
         "weights_sha256": digest((run.path / "model.safetensors").read_bytes()),
         "trained_with": {key: run.environment.get(key) for key in ("onecycle", "torch", "git_commit")},
         "exported_with": {package: version(package) for package in ("onecycle", "torch")},

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import UserError, suggestion
-from ..evaluation import percent
-from ..files import atomic_path, disk_errors
+from ..evaluation import evaluate_run, percent
+from ..files import atomic_path, made_folder
+from ..outputs import check_output
 from ..preparation import Sets, trained_net
 from ..progress import default_observer
-from ..run import Run, check_no_run_file
+from ..run import Run
 from . import card, onnx_file, torch_files
 from .deployed import Deployed, traced
 from .description import describe
@@ -84,13 +85,9 @@ def write_export(
     net = trained_net(run, model=model, device=torch.device("cpu"))
     deployed = Deployed(net, mean=mean, std=std)
     path = out or _default(run, form, int8)
-    _check_suffix(path, form)
-    check_no_run_file(path)
-    card.check_place(path.parent)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    description = describe(run)
-    with atomic_path(path) as part:
+    _check_place(path, form)
+    description, evaluation = describe(run), evaluate_run(run)
+    with made_folder(path.parent), atomic_path(path) as part:
         exported = _write(part, form, int8, deployed, side, description, sets)
         with default_observer().progress_of("verification") as say:
             found = verify(exported, torch_files.as_function(deployed), sets.test if sets else None, side, say)
@@ -100,7 +97,7 @@ def write_export(
         else:
             check(found, path)
     done = Export(path, form, int8, path.stat().st_size, found, path.parent / card.NAME, why_no_images)
-    card.write_card(run, net, description, done.path, form, int8, found, sets)
+    card.write_card(run, net, description, evaluation, done.path, form, int8, found, sets)
     return done
 
 
@@ -135,8 +132,14 @@ def _check_wanted(form: str, int8: bool, sets: Sets | None) -> None:
         raise UserError("int8 needs training images for its ranges; name where they are, or hand them in")
 
 
-def _check_suffix(path: Path, form: str) -> None:
-    """Raise UserError where the file would have another format than its name says."""
+def _check_place(path: Path, form: str) -> None:
+    """Raise UserError where the file would take another's place, or have another format than its name says."""
+    check_output(path, f"model.{form}")
+    card.check_place(path.parent)
+    if path.name.lower() == card.NAME.lower():
+        raise UserError(f"{path}: is the name of the model card; {path.with_name(f'model.{form}')}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is no regular file; another, such as model.{form}")
     named = path.suffix.lower().removeprefix(".")
     if named != form and named in FORMATS:
         raise UserError(f"{path}: is to be written as {form}; {path.stem}.{form}, or --format {named}")

@@ -20,6 +20,9 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
     it is read. Raises UserError where a folder cannot be read, or holds no images.
     """
     found: list[Path] = []
+    paths = list(paths)
+    if "" in paths:
+        raise UserError("a path is empty; that of an image file or a folder is needed")
     for path in map(Path, paths):
         found += _images_below(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path.is_dir raises
     return found

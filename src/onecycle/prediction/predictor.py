@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..data import ImageSet, Pixels
-from ..errors import UserError, suggestion
+from ..errors import UserError, shown, suggestion
 from ..evaluation import predict_logits
 from ..hardware import fast
 from ..preparation import build_loader, trained_net
 from ..run import Run
 
 TTA: Final = ("none", "flip", "flip_shift")
+_MOST_IMAGES: Final = 1_000_000  # of a batch
 
 
 class Predictor:
@@ -41,8 +42,9 @@ class Predictor:
     ) -> None:
         if tta not in TTA:
             raise UserError(f"tta {tta!r} is not allowed; {suggestion(tta, TTA)}")
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch size {batch_size} is not allowed; 1 or more")
+        whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+        if batch_size is not None and not (whole and 1 <= batch_size <= _MOST_IMAGES):
+            raise UserError(f"batch size {shown(batch_size)} is not allowed; a whole number from 1 to {_MOST_IMAGES:,}")
         self.net = trained_net(run, model=model, device=device)
         self.classes = run.classes
         recipe = run.recipe

@@ -35,7 +35,7 @@ def routes(inference: Inference) -> list[Any]:
         unknown = sorted(set(request.query_params) - {"top_k"})
         if unknown:
             return _error(400, f"{unknown[0][:20]!r} is unknown; top_k is what can be asked for")
-        if request.headers.get("content-type", "").startswith("multipart/"):
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
             return _error(415, f"a form is not taken; {_FORM}")
         content = await request.body()
         if not content:

@@ -152,7 +152,7 @@ class Guard:
 
     async def _body(self, path: str, headers: dict[str, str], receive: Receive) -> bytes:
         """What is sent, in full. Raises Refused where it is too much, too slow, packed, or cut off."""
-        if headers.get("content-encoding", "identity") != "identity":
+        if headers.get("content-encoding", "identity").lower() != "identity":
             raise Refused(415, "the body is packed; send it as it is")
         most = self._limits.upload_bytes
         if path == JOIN:  # in base64, with the settings beside it
