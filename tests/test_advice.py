@@ -45,6 +45,8 @@ def test_classes_of_few_images_are_named() -> None:
     assert said(of_counts(10, 10)) == []
     [line] = said(of_counts(20, 9, 30, 4))
     assert line.startswith("2 of 4 classes have fewer than 10 images to train on (d 4, b 9); more images help most")
+    [line] = said(of_counts(20, 9, 30, 4), init="runs/first")
+    assert line.endswith("more images help most")
     [line] = said(of_counts(*[6] * 8))
     assert "8 of 8 classes have fewer than 10 images to train on (a 6, b 6, c 6, d 6, e 6, ... (8 in all))" in line
 

@@ -16,6 +16,7 @@ from test_cli import TINY, call, refused
 import onecycle
 from onecycle import Dataset, ImageSet, Observer, Run, UserError
 from onecycle.api import inspection, pictures, watch
+from onecycle.api.explanation import _part_of_name
 from onecycle.preparation import images_of, trained_net
 
 PICTURES = {
@@ -190,6 +191,22 @@ def test_explain_on_the_command_line(digits: Path, tmp_path: Path, capsys: pytes
     assert "method" in refused(capsys, "explain", str(digits), "--method", "grad")
     assert "opacity" in refused(capsys, "explain", str(digits), "--opacity", "2")
     assert "count" in refused(capsys, "explain", str(digits), "--count", "0")
+
+
+def test_pictures_of_another_choice_have_another_name() -> None:
+    choices = (
+        "images of a b",
+        "images of a-b",
+        "images of 🐭",
+        "images of 🐱",
+        "taken for c",
+        "taken for c++",
+        "x" * 60,
+    )
+    names = [_part_of_name(one) for one in (*choices, "x" * 61)]
+    assert len(set(names)) == len(names) and names[0] == "-images-of-a-b"
+    assert all(len(name) < 75 and name.isprintable() and "/" not in name for name in names)
+    assert _part_of_name("") == ""
 
 
 def test_report_and_compare_on_the_command_line(

@@ -169,6 +169,7 @@ def test_rows_that_are_wrong_are_named_by_their_lines(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"", "the first line has nothing; path,label"),
+        (b"path,label,label\n1.png,a,b\n", "the heading 'label' is there twice; each once"),
         (b"file,class\n1.png,a\n", "the first line has 'file', 'class'; path,label"),
         (b"path,label\n", "holds no rows"),
         (b"path,label\na/1.png\n", "set.csv:2: not a row of 2 values"),

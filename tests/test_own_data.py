@@ -95,6 +95,21 @@ def test_copies_between_parts_and_between_classes_are_told(tmp_path: Path) -> No
     assert said[1].endswith("1 of the images are there with another label too (train/dog/3.png)") and len(said) == 2
 
 
+def test_every_copy_between_parts_is_counted(tmp_path: Path) -> None:
+    files = {f"train/{name}": level for name, level in TWO.items()}
+    copies = {
+        "test/cat/8.png": 10,
+        "test/cat/9.png": 10,
+        "test/dog/8.png": 77,
+        "val/dog/7.png": 77,
+        "val/cat/7.png": 66,
+    }
+    write_levels(tmp_path / "set", files | copies)
+    first, second = (note.partition(": ")[2] for note in own_images(tmp_path / "set", image_size=8).notes)
+    assert first.startswith("2 of the test part's images are in the training part too (test/cat/8.png, test/cat/9.png)")
+    assert second.startswith("1 of the test part's images are in the val part too (test/dog/8.png)")
+
+
 def test_what_a_file_takes_of_memory_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_levels(tmp_path / "set", TWO)
 

@@ -145,7 +145,7 @@ def test_a_folder_without_a_recipe_says_what_to_do(tmp_path: Path, monkeypatch: 
     assert files(folder) == {"environment.json"}
     with pytest.raises(UserError, match=r"run: holds no recipe.yaml; where a training was killed .* start anew$"):
         resume(folder)
-    with pytest.raises(UserError, match=r"run: exists; name a new folder, or remove it, as it holds no run$"):
+    with pytest.raises(UserError, match=r"run: exists, and holds no run; name a new folder$"):
         train(folder)
     (folder / "holiday.jpg").touch()
     with pytest.raises(UserError, match=r"holds no recipe.yaml; the folder of a run is needed"):

@@ -26,7 +26,7 @@ def advice(recipe: Recipe, sets: Sets, *, searched: bool = False) -> list[str]:
     """
     measured_on = "the held-out part" if searched else "the test set"
     found = [
-        _few_images(sets),
+        _few_images(recipe, sets),
         _unbalanced(recipe, sets),
         _few_steps(recipe, sets),
         _cut_short(recipe),
@@ -37,7 +37,7 @@ def advice(recipe: Recipe, sets: Sets, *, searched: bool = False) -> list[str]:
     return [line for line in found if line]
 
 
-def _few_images(sets: Sets) -> str:
+def _few_images(recipe: Recipe, sets: Sets) -> str:
     counts = _counts(sets.train.labels, sets)
     few = [(count, name) for name, count in counts.items() if count < FEW_IMAGES]
     if not few:
@@ -45,7 +45,7 @@ def _few_images(sets: Sets) -> str:
     named = listed([f"{name} {count}" for count, name in sorted(few)], _NAMED)
     return (
         f"{len(few)} of {len(counts)} classes have fewer than {FEW_IMAGES} images to train on ({named}); more images "
-        "help most, then the weights of an earlier run, with init"
+        "help most" + ("" if recipe.init else ", then the weights of an earlier run, with init")
     )
 
 

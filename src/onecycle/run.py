@@ -308,7 +308,7 @@ def check_no_run_file(out: Path, instead: str = "export") -> None:
 
 def _exists(path: Path) -> UserError:
     if not (path / "recipe.yaml").exists() and not (path / FOLDS_PLAN).exists():
-        return UserError(f"--out {path}: exists; name a new folder, or remove it, as it holds no run")
+        return UserError(f"--out {path}: exists, and holds no run; name a new folder")
     return UserError(f"--out {path}: exists; name a new folder, or go on with --resume {path}")
 
 

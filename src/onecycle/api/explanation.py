@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class Explanation:
         folder = self.run.plots if out is None else Path(out)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        choice = _UNFIT.sub("-", f" {self.choice}"[: 1 + _LETTERS]) if self.choice else ""
+        choice = _part_of_name(self.choice)
         return [
             plots.save(figure, folder / f"{name}{'' if name == _OF_ALL else choice}.png")
             for name, figure in self.figures(opacity=opacity).items()
@@ -92,6 +93,15 @@ class Explanation:
             "mistakes": rows_of(self.mistakes, ("true", "predicted"), classes, self.files)[: self.shown],
             "label_errors": rows_of(self.label_errors, ("given", "suggested"), classes, self.files),
         }
+
+
+def _part_of_name(choice: str) -> str:
+    """A choice as it stands in the names of its pictures; one that is changed for it has a digest, as others may be."""
+    if not choice:
+        return ""
+    kept = _UNFIT.sub("-", choice[:_LETTERS])
+    told = "" if kept.replace("-", " ") == choice else f"-{hashlib.sha256(choice.encode()).hexdigest()[:8]}"
+    return f"-{kept}{told}"
 
 
 def rows_of(

@@ -247,7 +247,7 @@ def _train_fold(
             observer=watcher,
             report=report,
         )
-    elif not Run.open(place).complete:
+    elif not (Run.open(place).complete if report else Run.open(place).finished):
         watcher.on_message(f"fold {number} of {len(everything)} goes on")
         resume(
             place,

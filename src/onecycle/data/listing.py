@@ -260,6 +260,9 @@ def _csv_rows(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, str
             if not {"path", "label"} <= set(columns):
                 shown = ", ".join(map(repr, columns[:10])) or "nothing"
                 raise UserError(f"{path}: the first line has {shown}; path,label or path,label,split is needed")
+            twice = next((one for number, one in enumerate(columns) if one in columns[:number]), None)
+            if twice is not None:
+                raise UserError(f"{path}: the heading {twice!r} is there twice; each once")
             others = [one for one in columns if one not in ("path", "label", "split")]
             if others:
                 notes.append(f"{path}: left out: the columns {', '.join(map(repr, others))}")

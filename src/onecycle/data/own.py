@@ -184,31 +184,32 @@ def _classes(path: Path, labels: Mapping[str, Sequence[Any]], notes: list[str]) 
 
 def _copies(path: Path, listing: Listing, found: Decoded) -> list[str]:
     """Notes on duplicate files: evaluation images that training has too, and identical files with different labels."""
-    parts: dict[str, dict[str, Entry]] = {part: {} for part in listing.parts}
+    parts: dict[str, list[tuple[str, Entry]]] = {part: [] for part in listing.parts}
+    seen: dict[str, set[str]] = {part: set() for part in listing.parts}
     labels: dict[str, str] = {}
     torn, again = [], []
     entries = [(part, entry) for part, of_part in listing.parts.items() for entry in of_part]
     for number, (digest, (part, entry)) in enumerate(zip(found.digests, entries, strict=True)):
         if number in found.bad:
             continue
-        if part == "train" and digest in parts[part] and labels[digest] == entry.label:
+        if part == "train" and digest in seen[part] and labels[digest] == entry.label:
             again.append(entry)
-        parts[part][digest] = entry
+        parts[part].append((digest, entry))
+        seen[part].add(digest)
         if labels.setdefault(digest, entry.label) != entry.label:
             torn.append(entry.name)
     notes = []
-    trained_on = parts.pop("train", {})
     copies = [entry.name for entry in again]
     if copies:
         notes.append(
             f"{path}: {len(copies):,} of the training images are copies of others ({listed(copies, _NAMED)}); a part "
             "that is drawn from them to test, or to hold out, does not tell how good the net is on new ones"
         )
-    for part, files in parts.items():
-        same = [entry.name for digest, entry in files.items() if digest in trained_on]
+    for part, other, name in (("val", "train", "training"), ("test", "train", "training"), ("test", "val", "val")):
+        same = [entry.name for digest, entry in parts.get(part, []) if digest in seen.get(other, ())]
         if same:
             notes.append(
-                f"{path}: {len(same):,} of the {part} part's images are in the training part too "
+                f"{path}: {len(same):,} of the {part} part's images are in the {name} part too "
                 f"({listed(same, _NAMED)}); they do not tell how good the net is on new ones"
             )
     if torn:

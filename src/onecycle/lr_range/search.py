@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..epochs import in_force
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..fine_tuning import take_over
 from ..hardware import to_channels_last
 from ..optim import build_optimizer
@@ -50,8 +50,8 @@ def find(
     `sweep`. `on_step` is told steps done, steps in all, the rate and the loss. Raises UserError where the sweeps are
     impossible or show nothing.
     """
-    if not 1 <= sweeps <= MOST_SWEEPS:
-        raise UserError(f"{sweeps} sweeps are asked for; 1 to {MOST_SWEEPS} are possible")
+    if not isinstance(sweeps, int) or not 1 <= sweeps <= MOST_SWEEPS:
+        raise UserError(f"{shown(sweeps)} sweeps are asked for; 1 to {MOST_SWEEPS} are possible")
     start, end = default_range(recipe)
     start, end = start if lr_start is None else lr_start, end if lr_end is None else lr_end
     check_range(start, end, steps)

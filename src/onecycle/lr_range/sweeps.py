@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .. import optim
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..hardware import autocast, fast, resolve_precision, reused_memory, seed_generators
 from ..randomness import step_seed
 from .noise import batch_noise
@@ -109,8 +109,8 @@ def check_range(lr_start: float, lr_end: float, steps: int) -> None:
         problems.append(f"the sweep's range is inverted, {lr_start:g} to {lr_end:g}; the lower rate comes first")
     elif lr_end / lr_start < LEAST_FACTOR:
         problems.append(f"the sweep's range is too short, {lr_start:g} to {lr_end:g}; a factor of 10 is the least")
-    if not FEWEST_STEPS <= steps <= MOST_STEPS:
-        problems.append(f"a sweep of {steps} steps shows nothing; {FEWEST_STEPS} to {MOST_STEPS} are needed")
+    if not isinstance(steps, int) or not FEWEST_STEPS <= steps <= MOST_STEPS:
+        problems.append(f"a sweep of {shown(steps)} steps shows nothing; {FEWEST_STEPS} to {MOST_STEPS} are needed")
     if problems:
         raise UserError(*problems)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -209,10 +208,13 @@ def _check(
         problems.append(f"--seeds {shown(seeds)}: 1 to {_MOST_SEEDS:,} are needed, such as 5")
     if against is not None and vary is not None:
         problems.append("--against does not go with --vary; one of them")
-    if vary is not None and len(vary) != 1:
+    of_values = isinstance(vary, Mapping) and not any(isinstance(values, str) for values in vary.values())
+    if vary is not None and not (of_values and all(isinstance(values, Iterable) for values in vary.values())):
+        problems.append(f"--vary {shown(vary)}: a key with a list of its values is needed")
+    elif vary is not None and len(vary) != 1:
         problems.append(f"--vary: {len(vary)} keys; one key with its values is needed")
-    if difference is not None and not (math.isfinite(difference) and 0 < difference <= 100):
-        problems.append(f"--difference {difference:g}: points of accuracy are needed, above 0 and at most 100")
+    if difference is not None and not (isinstance(difference, int | float) and 0 < difference <= 100):
+        problems.append(f"--difference {shown(difference)}: points of accuracy are needed, above 0 and at most 100")
     if "seed" in changes:
         problems.append(f"--set seed={setting(changes['seed'])}: the seeds are 0, 1, 2, ...; --seeds says how many")
     if problems:
