@@ -328,6 +328,7 @@ def test_others_than_it_began_with_are_refused(whole: CrossValidation, tmp_path:
         ({"model": None}, "model 'own:Sequential' was handed in from Python; hand it in again"),
         ({"data": None}, "data 'own:images' was handed in from Python; hand it in again"),
         ({"model": net()[0]}, "a cross-validation keeps its model.name"),
+        ({"model": net(seed=1)}, "the net that is handed in is not the one that it began with, or has other weights"),
     ):
         with pytest.raises(UserError, match=said):
             onecycle.resume_folds(path, **{"model": net(), "data": data, "observer": SILENT, **options})

@@ -399,6 +399,26 @@ def test_a_search_goes_on_with_the_weights_that_it_began_with(tmp_path: Path) ->
         search(tmp_path / "search", init=tmp_path / "first", trials=2)
 
 
+def test_a_search_goes_on_with_the_net_that_it_began_with(tmp_path: Path) -> None:
+    search(tmp_path / "search", trials=1)
+    with pytest.raises(UserError, match="the net that is handed in is not the one it began with, or has other weights"):
+        search(tmp_path / "search", trials=2, model=net(seed=1))
+    assert len(search(tmp_path / "search", trials=2).trials) == 2
+
+
+def test_a_size_that_the_images_have_not_is_a_trial_that_failed(tmp_path: Path) -> None:
+    train = images(60, 0)
+    np.savez(tmp_path / "set.npz", images=train.images_nhwc, labels=train.labels)
+    space = {"data.image_size": [48, 32]}
+    base = small_recipe(**{"data.name": str(tmp_path / "set.npz"), "data.batch_size": 20, "schedule.epochs": 2})
+    asked = {"space": space, "trials": 2, "sampler": "grid", "pruner": "none", "model": net(), "observer": Observer()}
+    found = onecycle.search(base, out=tmp_path / "search", **asked)
+    assert sorted((one.changes["data.image_size"], one.state) for one in found.trials) == [
+        (32, "complete"),
+        (48, "failed"),
+    ]
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 

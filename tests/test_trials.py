@@ -270,6 +270,14 @@ def test_seeds_that_are_added_begin_with_the_same_weights(tmp_path: Path) -> Non
         trials(tmp_path / "trials", init=first, seeds=2)
 
 
+def test_seeds_that_are_added_begin_with_the_net_that_was_handed_in(tmp_path: Path) -> None:
+    """Not with one of the same form, whose weights were drawn anew."""
+    assert len(trials(tmp_path / "trials", vary=None, seeds=1).finished) == 1
+    with pytest.raises(UserError, match="the net that is handed in is not the one that it began with, or has other"):
+        trials(tmp_path / "trials", vary=None, seeds=2, model=net(seed=1))
+    assert len(trials(tmp_path / "trials", vary=None, seeds=2).finished) == 2
+
+
 def test_numbers_are_named_as_the_recipe_has_them(tmp_path: Path) -> None:
     first = trials(tmp_path / "trials", vary={"schedule.lr_max": ["1e-2", 0.02]}, seeds=1)
     again = trials(tmp_path / "trials", vary={"schedule.lr_max": [0.01, "2e-2"]}, seeds=1)

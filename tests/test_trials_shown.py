@@ -77,6 +77,9 @@ def test_one_recipe_in_words(tmp_path: Path) -> None:
     assert words.counts(found) == "3 of 4 trials finished, 1 failed and is in no mean"
     alone = made(tmp_path, {"custom_resnet": [0.9412]})
     assert words.headline(alone)[0] == "94.12% on the test set, one run" and not alone.needed
+    equal = made(tmp_path, {"custom_resnet": [0.94, 0.94, 0.94]})
+    assert words.headline(equal)[0] == "94.00% on the test set with each of 3 seeds"
+    assert "say nothing of chance" in words.headline(equal)[1]
     assert words.headline(made(tmp_path, {"custom_resnet": [None]}))[0] == "custom_resnet: no trial has finished"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .errors import UserError
@@ -26,6 +28,15 @@ def earlier_weights(recipe: Recipe) -> dict[str, str]:
     """
     run = _earlier(recipe)
     return {"run": str(run.path), "sha256": digest(run.content("model.safetensors"))}
+
+
+def weights_digest(net: nn.Module) -> str:
+    """The SHA-256 of the weights and buffers of a net, with their names, types and shapes."""
+    found = hashlib.sha256()
+    for name, one in net.state_dict().items():
+        found.update(f"{name} {one.dtype} {list(one.shape)}\n".encode())
+        found.update(one.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def take_over(net: nn.Module, recipe: Recipe, classes: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -16,7 +16,7 @@ from ..cross_validation import fold_path
 from ..data import Dataset, ImageSet
 from ..errors import Stopped, UserError
 from ..evaluation import predict_logits
-from ..fine_tuning import check_same, earlier_weights
+from ..fine_tuning import check_same, earlier_weights, weights_digest
 from ..folds import Folds, folds_of
 from ..hardware import environment, fast, resolve_device
 from ..observer import Observer
@@ -154,7 +154,9 @@ def resume_folds(
     everything = _Folds(wanted, net, found, place, resolve_device(device))
     for key, value in everything.fingerprints.items():
         if described.get(key) != value:
-            raise UserError(f"{folder}: the images are not those that it began with ({key} differs)")
+            own = "the net that is handed in is not the one that it began with, or has other weights"
+            what = own if key == "model" else f"the images are not those that it began with ({key} differs)"
+            raise UserError(f"{folder}: {what}")
     return _go(folder, everything, dataset, watcher, report)
 
 
@@ -180,10 +182,11 @@ class _Folds:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """What tells these images from others."""
+        """What tells these images, and a net that was handed in, from others."""
         return {
             "train_fingerprint": self.folds.images.fingerprint(),
             "test_fingerprint": self._dataset.test.fingerprint(),
+            **({} if self._net is None else {"model": weights_digest(self._net)}),
         }
 
     def recipe(self, number: int) -> Recipe:

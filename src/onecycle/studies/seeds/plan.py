@@ -18,15 +18,19 @@ from ...sealing import damaged, read_sealed_json, write_sealed_json
 from .variants import Variant, deciding_differences, unused
 
 PLAN = "trials.json"
+_NAMED = {
+    "init": "init is not what it began with (init differs)",
+    "model": "the net that is handed in is not the one that it began with, or has other weights",
+}
 
 
 @dataclass(frozen=True)
 class Plan:
     """Variants, the first of which the others are compared with, seeds 0 to `seeds` - 1, and on what images.
 
-    `images` has the fingerprints of each variant's sets by its label, and under "init" those of the weights that it
-    begins with, if it does with any; `difference`, in points, is the one that is to
-    be seen, where one was named. `environment` is of the machine that the trials began on.
+    `images` has the fingerprints of each variant's sets by its label, and those of the weights that it begins with:
+    under "init" an earlier run's, under "model" those of a net that was handed in. `difference`, in points, is the one
+    that is to be seen, where one was named. `environment` is of the machine that the trials began on.
     """
 
     variants: tuple[Variant, ...]
@@ -99,8 +103,8 @@ class Plan:
                 raise _taken(folder, f"another recipe of the name {one.label!r}", said)
             for key, value in asked.images[one.label].items():
                 if self.images[one.label].get(key) != value:
-                    what = "init is" if key == "init" else "the images are"
-                    raise UserError(f"{folder}: {one.label}: {what} not what it began with ({key} differs)")
+                    what = _NAMED.get(key, f"the images are not what it began with ({key} differs)")
+                    raise UserError(f"{folder}: {one.label}: {what}")
         taken = {one.folder.lower() for one in self.variants}
         here = []
         for one in asked.variants:

@@ -16,7 +16,7 @@ from ...api.training import with_init
 from ...comparison import other_images, setting
 from ...data import Dataset, ImageSet
 from ...errors import Stopped, UserError, shown
-from ...fine_tuning import earlier_weights
+from ...fine_tuning import earlier_weights, weights_digest
 from ...hardware import environment, resolve_device, threads
 from ...interruption import Terminated, signal_of
 from ...observer import Observer, Progress, ProgressCallback
@@ -81,6 +81,8 @@ def trials(
         images[one.label] = fingerprints(sets)
         if one.recipe.init is not None:
             images[one.label]["init"] = earlier_weights(one.recipe)
+        if isinstance(model, nn.Module):
+            images[one.label]["model"] = weights_digest(model)
         del sets  # of several recipes they would not always fit into memory together
     _check_same_test(found, tests)
     with threads(resources.cpus):

@@ -62,10 +62,13 @@ def accuracy_of(found: Trials, variant: str) -> tuple[str, str]:
     if row is None:
         return f"{variant}: no trial has finished", ""
     spread = row.spread
+    of = "" if len(found.variants) == 1 else f"{variant}: "
+    if spread.deviation == 0:
+        same = f"{of}{percent(spread.mean, 2)} on the test set with each of {spread.n} seeds"
+        return same, "Results that are all the same say nothing of chance; more seeds or more test images do"
     if spread.low is None or spread.high is None or spread.deviation is None:
         return f"{percent(spread.mean, 2)} on the test set, one run", "Two or more seeds say how far they lie apart"
     between = interval("accuracy", spread.low, spread.high)
-    of = "" if len(found.variants) == 1 else f"{variant}: "
     return (
         f"{of}{percent(spread.mean, 2)} on the test set, mean of {spread.n} seeds",
         f"Deviation {points(spread.deviation)} points, 95% interval of the mean {between}",

@@ -29,7 +29,8 @@ class Plan:
     """The recipe that the search began with, what it varies, and how.
 
     `storage` is the URL, without password, of a database elsewhere; None for the folder's own. `images` is the
-    fingerprint of the held-out part, `init` the SHA-256 of the weights that the recipe begins with, where it names any.
+    fingerprint of the held-out part, `init` the SHA-256 of the weights that the recipe begins with, where it names any,
+    and `model` that of a net that was handed in.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class Plan:
     images: str
     held_out_images: int
     init: str | None = None
+    model: str | None = None
 
     @property
     def study_name(self) -> str:
@@ -59,6 +61,7 @@ class Plan:
             "images": self.images,
             "held_out_images": self.held_out_images,
             **({} if self.init is None else {"init": self.init}),
+            **({} if self.model is None else {"model": self.model}),
         }
 
     @classmethod
@@ -79,6 +82,7 @@ class Plan:
                 str(stored["images"]),
                 int(stored["held_out_images"]),
                 stored.get("init"),
+                stored.get("model"),
             )
         except UserError:
             raise
@@ -107,6 +111,8 @@ class Plan:
             changed.append("the images are not those it began with")
         if there.init != self.init and not changed:
             changed.append("the weights of init are not those it began with")
+        if there.model != self.model and not changed:
+            changed.append("the net that is handed in is not the one it began with, or has other weights")
         if changed:
             raise UserError(f"{folder}: holds another search: {changed[0]}; another --out, or the same search")
 

@@ -17,7 +17,7 @@ from ...api.training import with_init
 from ...data import Dataset, ImageSet
 from ...errors import Stopped, TrainingFailed, UserError
 from ...files import disk_errors
-from ...fine_tuning import earlier_weights
+from ...fine_tuning import earlier_weights, weights_digest
 from ...interruption import Terminated, signal_of
 from ...observer import Observer, ProgressCallback
 from ...preparation import Sets, with_own
@@ -98,7 +98,8 @@ def search(
         watcher.on_message(line)
     known = None if storage is None else public_url(storage)
     weights = None if base.init is None else earlier_weights(base)["sha256"]
-    plan = Plan(base, wanted, sampler, pruner, known, parts.test.fingerprint(), len(parts.test), weights)
+    own = None if net is None else weights_digest(net)
+    plan = Plan(base, wanted, sampler, pruner, known, parts.test.fingerprint(), len(parts.test), weights, own)
     del parts
     most = grid_size(wanted) if sampler == "grid" else trials or TRIALS
     total = min(most, trials or most)

@@ -74,7 +74,12 @@ def try_out(job: SearchJob, say: Callable[[int, Progress], None] | None = None, 
 
     A recipe that cannot be trained and a training that fails are outcomes. Raises what else a training raises.
     """
-    dataset = load_for(recipe(job.base, **job.changes), job.data, job.data_dir, Observer())
+    try:
+        dataset = load_for(recipe(job.base, **job.changes), job.data, job.data_dir, Observer())
+    except UserError as error:
+        if "data.image_size" not in job.changes:  # images that are gone are gone for all trials
+            raise
+        return Outcome("failed", problem=error.problems[0])
     try:
         training = _training(job, dataset)
     except OthersTrial:
