@@ -17,6 +17,7 @@ from lightning.pytorch.tuner import Tuner
 from lightning_fits import KNOTS, VARIANTS, Memory, assert_same_weights, fit, tiny, trainer_for
 from PIL import Image
 from small import dataset, images, net, small_recipe, weights
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import onecycle
@@ -98,6 +99,19 @@ def test_a_net_of_ones_own_without_an_output_for_each_class_is_refused(tmp_path:
     lit = LitClassifier(recipe, model=tiny(3))
     with pytest.raises(UserError, match=r"gives float32 \[1, 3\] for one image; floats \[1, 4\] are needed"):
         trainer_for(tmp_path).fit(lit, datamodule=ImageDataModule(recipe, data=dataset()))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [(nn.Flatten(), "has no parameter that trains"), (nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), "lazy layers")],
+    ids=["nothing to train", "lazy"],
+)
+def test_a_net_without_weights_is_refused_in_a_line(tmp_path: Path, model: nn.Module, said: str) -> None:
+    recipe = small_recipe(precision="fp32")
+    with pytest.raises(UserError, match=said):
+        trainer_for(tmp_path).fit(
+            LitClassifier(recipe, model=model), datamodule=ImageDataModule(recipe, data=dataset())
+        )
 
 
 def test_a_loader_is_not_taken_for_the_images_validated_before(tmp_path: Path) -> None:

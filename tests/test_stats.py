@@ -109,11 +109,6 @@ def test_one_value_has_no_interval() -> None:
     assert (found.n, found.mean, found.deviation, found.low, found.high) == (1, 2.0, None, None, None)
 
 
-def test_values_that_are_all_the_same_have_no_interval() -> None:
-    found = spread([0.5, 0.5, 0.5])
-    assert (found.n, found.mean, found.deviation, found.low, found.high) == (3, 0.5, 0.0, None, None)
-
-
 differences = st.lists(
     st.one_of(st.integers(-20, 20).map(lambda one: one / 100), st.floats(-10, 10).map(lambda one: round(one, 6))),
     min_size=2,

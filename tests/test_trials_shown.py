@@ -80,6 +80,7 @@ def test_one_recipe_in_words(tmp_path: Path) -> None:
     equal = made(tmp_path, {"custom_resnet": [0.94, 0.94, 0.94]})
     assert words.headline(equal)[0] == "94.00% on the test set with each of 3 seeds"
     assert "say nothing of chance" in words.headline(equal)[1]
+    assert [words.cells(row)[3] for row in equal.table if row.metric == "accuracy"] == ["\N{EN DASH}"]
     assert words.headline(made(tmp_path, {"custom_resnet": [None]}))[0] == "custom_resnet: no trial has finished"
 
 

@@ -206,9 +206,9 @@ def in_words(found: CrossValidation) -> Sequence[str]:
     """The result in sentences: accuracy over the folds, and on the test set."""
     lines = []
     for one, what in ((found.accuracy, "on what each fold held out"), (found.test_accuracy, "on the test set")):
-        assert one.deviation is not None, "two folds at least"
+        assert one.deviation is not None and one.low is not None and one.high is not None, "two folds at least"
         between = "which says nothing of chance"
-        if one.low is not None and one.high is not None:
+        if one.deviation > 0:
             between = f"95% interval {100 * max(0.0, one.low):.2f} to {100 * min(1.0, one.high):.2f}"
         lines.append(
             f"{percent(one.mean, 2)} {what}: mean of {one.n} folds, spread {100 * one.deviation:.2f} points, {between}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .epochs import in_force
 from .errors import UserError, lacks_memory
 from .hardware import AUTOCAST_DTYPES, autocast
-from .optim import build_optimizer
+from .optim import build_optimizer, trained_parameters
 from .preparation import Sets, build_loader, build_schedule, class_weights
 from .recipes import Recipe
 from .schedule import momentum_at, provisional
@@ -22,8 +22,7 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets, device: torch.device) -
 
     The net may still be elsewhere than on the device that it is to train on.
     """
-    if any(isinstance(one, nn.parameter.UninitializedParameter) for one in net.parameters()):
-        raise UserError(f"the net {type(net).__name__} has lazy layers that have seen no image yet; show it one before")
+    check_weights(net)
     class_weights(recipe, sets.train, torch.device("cpu"))
     loader = build_loader(recipe, sets.train, torch.device("cpu"), train=True)
     schedule = build_schedule(recipe, len(loader), provisional(recipe.schedule.options))
@@ -43,6 +42,13 @@ def rehearse(recipe: Recipe, net: nn.Module, sets: Sets, device: torch.device) -
             try_side(net, side, what, recipe.precision, device, train=True)
     if recipe.ema and _copy(net) is None:
         raise UserError(f"ema: the net {type(net).__name__} cannot be copied, which an average of weights needs; null")
+
+
+def check_weights(net: nn.Module) -> None:
+    """Raise UserError where a net has no weights to train, or does not know them yet."""
+    if any(isinstance(one, nn.parameter.UninitializedParameter) for one in net.parameters()):
+        raise UserError(f"the net {type(net).__name__} has lazy layers that have seen no image yet; show it one before")
+    trained_parameters(net)
 
 
 def try_side(net: nn.Module, side: int, what: str, precision: str, device: torch.device, *, train: bool = False) -> Any:

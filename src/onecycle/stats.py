@@ -14,9 +14,9 @@ from statistics import NormalDist
 
 @dataclass(frozen=True)
 class Spread:
-    """Of n values: the mean, the sample's standard deviation, the mean's 95% interval.
+    """Of n values: the mean, the sample's standard deviation, the mean's 95% interval. One value has a mean alone.
 
-    One value has a mean alone. Values that are all the same, as of few images they may be by chance, have no interval.
+    Of values that are all the same, as of few images they may be by chance, the interval is empty and says nothing.
     """
 
     n: int
@@ -32,8 +32,6 @@ def spread(values: Sequence[float]) -> Spread:
     if n < 2:
         return Spread(n, mean, None, None, None)
     deviation = statistics.stdev(values)
-    if deviation == 0:
-        return Spread(n, mean, deviation, None, None)
     half = _t_quantile(0.975, n - 1) * deviation / math.sqrt(n)
     return Spread(n, mean, deviation, mean - half, mean + half)
 

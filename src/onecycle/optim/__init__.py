@@ -1,7 +1,7 @@
 """Optimisers and their parameter groups. The learning rate is not an option here: the schedule sets it every step."""
 
 from .averaging import averaged_net, ema_multi_avg_fn
-from .groups import build_optimizer, keep_ratios, keeps_tensors, restore, set_lr, set_momentum
+from .groups import build_optimizer, keep_ratios, keeps_tensors, restore, set_lr, set_momentum, trained_parameters
 from .muon import Muon, muon, orthogonalized
 from .usual import adam, adamw, sgd
 
@@ -20,4 +20,5 @@ __all__ = [
     "set_lr",
     "set_momentum",
     "sgd",
+    "trained_parameters",
 ]

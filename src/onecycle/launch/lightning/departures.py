@@ -15,7 +15,7 @@ from ...data import ImageSet
 from ...errors import UserError
 from ...recipes import Recipe, flatten
 from ...recipes.schema import Checkpoint
-from ...rehearsal import check_logits, try_side
+from ...rehearsal import check_logits, check_weights, try_side
 from .images import PRECISIONS, ImageDataModule
 
 _OF_IMAGES = ("data.", "augment.")  # keys that the LitClassifier has no use for
@@ -77,6 +77,7 @@ def refuse_images(net: nn.Module, images: ImageSet, outputs: int | None, compile
         raise UserError(
             f"the net has {outputs} outputs and the images {classes} classes; LitClassifier(..., num_classes={classes})"
         )
+    check_weights(net)
     if outputs is None and not compiled:  # which one image would have compiled for itself
         as_it_is = torch.device("meta")  # in the net's own precision, wherever it is
         check_logits(net, try_side(net, side, f"takes no images of {side} pixels a side", "fp32", as_it_is), classes)

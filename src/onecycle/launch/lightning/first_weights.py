@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _VALUES = 64  # of each tensor
 
 
 def sample(net: nn.Module) -> Tensor:
     """A few values of each weight and buffer, float32 on the CPU."""
-    return torch.cat([one.detach().flatten()[:_VALUES].float().cpu() for one in net.state_dict().values()])
+    known = [one for one in net.state_dict().values() if not is_lazy(one)]
+    return torch.cat([torch.zeros(0), *(one.detach().flatten()[:_VALUES].float().cpu() for one in known)])
 
 
 def untouched(net: nn.Module, drawn: Tensor) -> bool:

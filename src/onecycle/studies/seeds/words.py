@@ -151,7 +151,7 @@ def cells(row: Measured) -> list[str]:
     spread, metric = row.spread, row.metric
     deviation = "\N{EN DASH}" if spread.deviation is None else deviation_text(metric, spread.deviation)
     between = "\N{EN DASH}"
-    if spread.low is not None and spread.high is not None:
+    if spread.low is not None and spread.high is not None and spread.deviation:
         between = interval(metric, spread.low, spread.high)
     extremes = (value(metric, row.minimum), value(metric, row.maximum))
     return [str(spread.n), value(metric, spread.mean), deviation, between, *extremes]
