@@ -312,6 +312,8 @@ def test_what_cannot_be_exported_is_refused(run: Run, tmp_path: Path, monkeypatc
         run.export(form="safetensors", data=data(), out=tmp_path / "new/model_card.md")
     with pytest.raises(UserError, match="is a folder; name a file"):
         run.export(form="safetensors", data=data(), out=tmp_path)
+    with pytest.raises(UserError, match="cannot be written"):
+        run.export(form="safetensors", model=net(), data=data(), out=tmp_path / "new" / ("x" * 300))
     with pytest.raises(UserError, match="/dev/null: is no regular file"):
         run.export(form="safetensors", data=data(), out="/dev/null")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

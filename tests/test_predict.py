@@ -292,6 +292,7 @@ def test_the_command_refuses_before_it_writes(
     assert f"--out {tmp_path}: is a folder" in refused(capsys, "predict", place, one, "--out", str(tmp_path))
     said = refused(capsys, "predict", place, one, "--out", str(run.path / "report.html"))
     assert "is the report of the run" in said
+    assert "cannot be written" in refused(capsys, "predict", place, one, "--out", str(tmp_path / ("x" * 300)))
     assert "PATH '' is empty" in refused(capsys, "predict", place, "")
     for size in ("99999999999999999999", "1000001"):
         assert "a whole number from 1 to 1,000,000" in refused(capsys, "predict", place, one, "--batch-size", size)

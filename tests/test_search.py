@@ -401,7 +401,7 @@ def test_a_search_goes_on_with_the_weights_that_it_began_with(tmp_path: Path) ->
 
 def test_a_search_goes_on_with_the_net_that_it_began_with(tmp_path: Path) -> None:
     search(tmp_path / "search", trials=1)
-    with pytest.raises(UserError, match="the net that is handed in is not the one it began with, or has other weights"):
+    with pytest.raises(UserError, match="the net that is handed in is not the one that it began with, or has other"):
         search(tmp_path / "search", trials=2, model=net(seed=1))
     assert len(search(tmp_path / "search", trials=2).trials) == 2
 

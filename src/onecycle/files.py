@@ -64,8 +64,8 @@ def _is_stream(target: Path) -> bool:
 @contextlib.contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
     """Make a folder, and those above it, for the block; where that fails, those that are still empty go again."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
     with disk_errors(folder):
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     try:
         yield

@@ -15,6 +15,8 @@ from .recipes import OWN, Recipe
 from .run import Run
 from .sealing import digest
 
+OTHER_NET = "the net that is handed in is not the one that it began with, or has other weights"
+
 
 def earlier_statistics(recipe: Recipe) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation of the run that the recipe's `init` names, which its weights expect."""

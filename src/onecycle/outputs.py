@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .data.decode import SUFFIXES
@@ -14,7 +15,7 @@ def check_output(out: Path, instead: str) -> None:
 
     `instead` is the name of a file that would do.
     """
-    if out.is_dir():
+    if os.path.isdir(out):  # noqa: PTH112 - Path.is_dir raises, where a name is too long
         raise UserError(f"--out {out}: is a folder; name a file, such as {out / instead}")
     if out.suffix.lower() in SUFFIXES:
         raise UserError(f"--out {out}: has the name of an image; another, such as {out.with_name(instead)}")

@@ -16,7 +16,7 @@ from ..cross_validation import fold_path
 from ..data import Dataset, ImageSet
 from ..errors import Stopped, UserError
 from ..evaluation import predict_logits
-from ..fine_tuning import check_same, earlier_weights, weights_digest
+from ..fine_tuning import OTHER_NET, check_same, earlier_weights, weights_digest
 from ..folds import Folds, folds_of
 from ..hardware import environment, fast, resolve_device
 from ..observer import Observer
@@ -154,9 +154,8 @@ def resume_folds(
     everything = _Folds(wanted, net, found, place, resolve_device(device))
     for key, value in everything.fingerprints.items():
         if described.get(key) != value:
-            own = "the net that is handed in is not the one that it began with, or has other weights"
-            what = own if key == "model" else f"the images are not those that it began with ({key} differs)"
-            raise UserError(f"{folder}: {what}")
+            others = f"the images are not those that it began with ({key} differs)"
+            raise UserError(f"{folder}: {OTHER_NET if key == 'model' else others}")
     return _go(folder, everything, dataset, watcher, report)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def _check_place(path: Path, form: str) -> None:
     card.check_place(path.parent)
     if path.name.lower() == card.NAME.lower():
         raise UserError(f"{path}: is the name of the model card; {path.with_name(f'model.{form}')}")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - Path's raise, as of a long name
         raise UserError(f"{path}: is no regular file; another, such as model.{form}")
     named = path.suffix.lower().removeprefix(".")
     if named != form and named in FORMATS:

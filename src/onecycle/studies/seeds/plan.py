@@ -13,6 +13,7 @@ from ... import files
 from ...comparison import setting
 from ...errors import UserError
 from ...files import disk_errors
+from ...fine_tuning import OTHER_NET
 from ...recipes import checked
 from ...sealing import damaged, read_sealed_json, write_sealed_json
 from .variants import Variant, deciding_differences, unused
@@ -20,7 +21,7 @@ from .variants import Variant, deciding_differences, unused
 PLAN = "trials.json"
 _NAMED = {
     "init": "init is not what it began with (init differs)",
-    "model": "the net that is handed in is not the one that it began with, or has other weights",
+    "model": OTHER_NET,
 }
 
 

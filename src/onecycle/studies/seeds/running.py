@@ -210,8 +210,7 @@ def _check(
         problems.append(f"--seeds {shown(seeds)}: 1 to {_MOST_SEEDS:,} are needed, such as 5")
     if against is not None and vary is not None:
         problems.append("--against does not go with --vary; one of them")
-    of_values = isinstance(vary, Mapping) and not any(isinstance(values, str) for values in vary.values())
-    if vary is not None and not (of_values and all(isinstance(values, Iterable) for values in vary.values())):
+    if vary is not None and not (isinstance(vary, Mapping) and all(map(_are_values, vary.values()))):
         problems.append(f"--vary {shown(vary)}: a key with a list of its values is needed")
     elif vary is not None and len(vary) != 1:
         problems.append(f"--vary: {len(vary)} keys; one key with its values is needed")
@@ -221,6 +220,11 @@ def _check(
         problems.append(f"--set seed={setting(changes['seed'])}: the seeds are 0, 1, 2, ...; --seeds says how many")
     if problems:
         raise UserError(*problems)
+
+
+def _are_values(given: object) -> bool:
+    """Whether it is several, rather than one, or a text, whose letters would be taken for them."""
+    return isinstance(given, Iterable) and not isinstance(given, str)
 
 
 def _variants(

@@ -15,6 +15,7 @@ from ... import files
 from ...comparison import setting
 from ...errors import UserError
 from ...files import disk_errors, write_text
+from ...fine_tuning import OTHER_NET
 from ...recipes import Recipe, checked, read_yaml
 from ...sealing import check_sealed_text, damaged, digest, write_sealed_text
 from ..seeds.variants import deciding_differences
@@ -112,7 +113,7 @@ class Plan:
         if there.init != self.init and not changed:
             changed.append("the weights of init are not those it began with")
         if there.model != self.model and not changed:
-            changed.append("the net that is handed in is not the one it began with, or has other weights")
+            changed.append(OTHER_NET)
         if changed:
             raise UserError(f"{folder}: holds another search: {changed[0]}; another --out, or the same search")
 
