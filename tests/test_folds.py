@@ -326,7 +326,7 @@ def test_others_than_it_began_with_are_refused(whole: CrossValidation, tmp_path:
         ({"data": Dataset(images(200, 3), data.test)}, r"not those that it began with \(train_fingerprint differs\)"),
         ({"data": Dataset(data.train, images(60, 3))}, r"not those that it began with \(test_fingerprint differs\)"),
         ({"model": None}, "model 'own:Sequential' was handed in from Python; hand it in again"),
-        ({"data": None}, "data 'own:images' was handed in from Python; hand it in again"),
+        ({"data": None}, "was handed in from Python, or held out by a search; hand it in again with data="),
         ({"model": net()[0]}, "a cross-validation keeps its model.name"),
         ({"model": net(seed=1)}, "the net that is handed in is not the one that it began with, or has other weights"),
     ):

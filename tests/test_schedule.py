@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from onecycle import optim, recipe
 from onecycle.errors import UserError
-from onecycle.schedule import Plateau, constant, cyclic, momentum_at, one_cycle, piecewise_linear, plateau
+from onecycle.schedule import Plateau, Schedule, constant, cyclic, momentum_at, one_cycle, piecewise_linear, plateau
 
 Shape = Literal["linear", "cosine"]
 many = settings(max_examples=100, deadline=None)
@@ -47,6 +48,21 @@ def problems(call: Callable[[], object]) -> tuple[str, ...]:
         call()
     assert all("\n" not in line for line in caught.value.problems)
     return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        one_cycle(10, **CYCLE, peak_epoch=1),
+        piecewise_linear(10, epochs=3, knots=((0, 0.1), (2, 0.3))),
+        cyclic(10, **CYCLE, half_cycle_epochs=1, mode="triangular2"),
+        constant(10, epochs=3, lr=0.1),
+        plateau(10, epochs=3, lr=0.1),
+    ],
+)
+def test_schedules_go_through_pickle(schedule: Schedule) -> None:
+    there = pickle.loads(pickle.dumps(schedule))
+    assert [there(step) for step in range(31)] == [schedule(step) for step in range(31)]
 
 
 # --- one cycle ---------------------------------------------------------------------------------------------------

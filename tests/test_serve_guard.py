@@ -201,6 +201,7 @@ import asyncio, sys
 from onecycle.cli import app, main
 from onecycle.serving import Limits
 from onecycle.serving.addresses import listen
+from onecycle.serving.guard import Guard
 from onecycle.serving.running import run_until_stopped
 from onecycle.serving import running
 running._GRACE_S = 0.2
@@ -209,19 +210,21 @@ async def hang(scope, receive, send):
         await receive(); await send({"type": "lifespan.startup.complete"})
         await receive(); await send({"type": "lifespan.shutdown.complete"})
         return
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["method"] == "GET":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
     await asyncio.sleep(60)
 @app.command("serve-nothing")
 def serve_nothing():
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    run_until_stopped(hang, listening, Limits(), 'nothing', lambda: print(port, flush=True))
+    guard = Guard(hang, is_ours=lambda host: True, limits=Limits())
+    run_until_stopped(guard, listening, Limits(), 'nothing', lambda: print(port, flush=True))
 main(["serve-nothing"])
 """
 
 
 @needs_gradio
-def test_a_signal_ends_it_though_a_page_is_open() -> None:
+def test_a_signal_ends_it_though_a_page_is_open_and_answers_what_it_cuts_off() -> None:
     command = [sys.executable, "-W", "error", "-c", SERVER]
     both = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -230,9 +233,15 @@ def test_a_signal_ends_it_though_a_page_is_open() -> None:
     for process, number in zip(both, (signal.SIGINT, signal.SIGTERM), strict=True):
         with process:
             assert process.stdout is not None and process.stderr is not None
-            connection = http.client.HTTPConnection("127.0.0.1", int(process.stdout.readline()), timeout=10)
-            connection.request("GET", "/")
+            port = int(process.stdout.readline())
+            page, cut_off = (http.client.HTTPConnection("127.0.0.1", port, timeout=10) for _ in range(2))
+            cut_off.request("POST", "/predict", b"x")
+            page.request("GET", "/")
+            assert page.getresponse().status == 200
             process.send_signal(number)
+            answer = cut_off.getresponse()
+            assert answer.status == 503 and "stopped" in json.load(answer)["error"]
             assert process.wait(15) == 128 + number
             assert process.stderr.read() == "onecycle: error: nothing: no longer served\n"
-            connection.close()
+            page.close()
+            cut_off.close()

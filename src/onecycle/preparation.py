@@ -77,7 +77,9 @@ def load_data(
     """
     part = wanted.data
     if part.name.startswith(OWN):
-        raise UserError(f"data {part.name!r} was handed in from Python; hand it in again with data=")
+        raise UserError(
+            f"data {part.name!r} was handed in from Python, or held out by a search; hand it in again with data="
+        )
     if images_path(part.name) is not None:
         found = load_own(wanted, data_dir, observer=observer)
         train, test = as_dataset(found.train if found.test is None else (found.train, found.test), part.split_seed)

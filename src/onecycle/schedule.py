@@ -1,8 +1,8 @@
 """Learning-rate schedules: pure functions of the optimiser step, set before the update.
 
 A schedule is built from the steps of an epoch and the options of a recipe (in epochs), and maps a step, counted from
-0, to a learning rate. Every schedule is defined beyond its end, where it keeps its last value. `Plateau` alone depends
-on what happened, and carries a small state for the checkpoint.
+0, to a learning rate. Every schedule is defined beyond its end, where it keeps its last value, and can be pickled.
+`Plateau` alone depends on what happened, and carries a small state for the checkpoint.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -109,19 +110,18 @@ def piecewise_linear(steps_per_epoch: int, *, epochs: int, knots: tuple[tuple[fl
     if any(rate > MOST_RATE for rate in rates):
         problems.append(f"schedule.knots: the rates {shown(rates)} hold one above {MOST_RATE:,.0f}, the most")
     _raise(problems)
-    last = epochs * steps_per_epoch - 1
+    return partial(_between_knots, at, rates, steps_per_epoch, epochs * steps_per_epoch - 1)
 
-    def lr(step: float) -> float:
-        epoch = min(step, last) / steps_per_epoch
-        right = bisect_right(at, epoch)
-        if right == 0:
-            return rates[0]
-        if right == len(at):
-            return rates[-1]
-        share = (epoch - at[right - 1]) / (at[right] - at[right - 1])
-        return _between(rates[right - 1], rates[right], share, "linear")
 
-    return lr
+def _between_knots(at: list[float], rates: list[float], steps_per_epoch: int, last: int, step: float) -> float:
+    epoch = min(step, last) / steps_per_epoch
+    right = bisect_right(at, epoch)
+    if right == 0:
+        return rates[0]
+    if right == len(at):
+        return rates[-1]
+    share = (epoch - at[right - 1]) / (at[right] - at[right - 1])
+    return _between(rates[right - 1], rates[right], share, "linear")
 
 
 def cyclic(
@@ -145,20 +145,23 @@ def cyclic(
         problems.append(f"schedule.lr_max {lr_max:g} is below lr_min ({lr_min:g})")
     _raise(problems)
     half = max(round(half_cycle_epochs * steps_per_epoch), 1)
-    last = epochs * steps_per_epoch - 1
+    return partial(_on_triangles, lr_min, lr_max, half, mode == "triangular2", epochs * steps_per_epoch - 1)
 
-    def lr(step: float) -> float:
-        cycle, within = divmod(min(step, last), 2 * half)
-        height = (lr_max - lr_min) * (0.5**cycle if mode == "triangular2" else 1.0)
-        return lr_min + height * (1 - abs(within / half - 1))
 
-    return lr
+def _on_triangles(lr_min: float, lr_max: float, half: int, halved: bool, last: int, step: float) -> float:
+    cycle, within = divmod(min(step, last), 2 * half)
+    height = (lr_max - lr_min) * (0.5**cycle if halved else 1.0)
+    return lr_min + height * (1 - abs(within / half - 1))
 
 
 def constant(steps_per_epoch: int, *, epochs: int, lr: float) -> Schedule:
     """The same learning rate at every step."""
     _raise(_problems_of_epochs(epochs) + _problems_of_rates(lr=lr))
-    return lambda step: lr
+    return partial(_same, lr)
+
+
+def _same(lr: float, step: float) -> float:
+    return lr
 
 
 class Plateau:

@@ -102,6 +102,10 @@ class Guard:
         except Refused as refused:
             if not begun:
                 await _answer(send_guarded, refused.status, {"error": refused.why}, refused.headers)
+        except asyncio.CancelledError:  # by uvicorn, which ends and waits no longer; unanswered it would say 500
+            if not begun:
+                await _answer(send_guarded, 503, {"error": "the server was stopped before this was done"}, {})
+            raise
         except Exception as error:
             print(f"onecycle: error: {one_line(f'{type(error).__name__}: {error}')}", file=sys.stderr)
             if not begun:
