@@ -77,6 +77,12 @@ def test_npy_is_mapped(tmp_path: Path) -> None:
         ({"x": PIXELS.transpose(0, 3, 1, 2), "y": LABELS}, "x are uint8 [4, 3, 8, 8]"),
         ({"x": PIXELS[:, :6], "y": LABELS}, "the images have 6 x 8 pixels: square ones are needed"),
         ({"x": np.repeat(PIXELS, 2, 2).repeat(2, 1), "y": LABELS}, "data.image_size=16 fits them"),
+        (
+            {"x": np.zeros((2, 513, 513, 3), np.uint8), "y": LABELS[:2]},
+            "513 x 513 pixels: sides of 8 to 512 are",
+        ),
+        ({"x": PIXELS[:, :7, :7], "y": LABELS}, "7 x 7 pixels: sides of 8 to 512 are needed"),
+        ({"x": PIXELS, "y": np.array(["a", "", "b", "a"]), "classes": np.array(["a", "b"])}, "label '' is none of"),
         ({"x": PIXELS, "y": LABELS[:3]}, "4 images and 3 labels to train"),
         ({"x": PIXELS, "y": LABELS / 2}, "y are float64 [4]; whole numbers or names [N] are needed"),
         ({"x": PIXELS, "y": np.eye(4, dtype=int)}, "y are int64 [4, 4]"),

@@ -133,6 +133,18 @@ def test_png_files_and_arrays_of_the_same_images_train_the_same(tmp_path: Path) 
     np.testing.assert_array_equal(files.predictions()["logits"], arrays.predictions()["logits"])
 
 
+def test_what_is_held_out_leaves_images_of_every_class() -> None:
+    labels = np.array([0] + [1] * 7)
+    data = ImageSet(images(8).images_nhwc, labels, ("rare", "b"))
+    wanted = small_recipe(**{"data.val_fraction": 0.5, "data.batch_size": 2})
+    with pytest.raises(
+        UserError, match=r"val_fraction 0\.5 holds out all images of rare; a smaller one, or more images"
+    ):
+        split(wanted, Dataset(data, data))
+    kept = split(wanted.evolve(data={"val_fraction": 0.2}), Dataset(data, data)).train
+    assert set(kept.labels) == {0, 1}
+
+
 def test_without_a_test_part_a_stratified_fifth_tests(tmp_path: Path) -> None:
     data = {"name": str(write_set(tmp_path / "photos"))}
     found = load_data(recipe("custom_resnet", data=data))

@@ -153,6 +153,12 @@ def split(wanted: Recipe, dataset: Dataset | Sets) -> Sets:
         if not 0 < count < len(train):
             raise UserError(f"data.val_fraction {part.val_fraction:g} holds out {count} of {len(train)} images")
         held_out, rest = stratified_split(train.labels, count, part.split_seed)
+        gone = np.setdiff1d(train.labels[held_out], train.labels[rest])
+        if len(gone):
+            name = train.classes[gone[0]]
+            raise UserError(
+                f"data.val_fraction {part.val_fraction:g} holds out all images of {name}; a smaller one, or more images of it"
+            )
         val, train = train.subset(held_out), train.subset(rest)
     if val is None and wanted.schedule.options.get("monitor") == "val_loss":
         raise UserError("schedule.monitor is val_loss, but nothing is held out; data.val_fraction such as 0.1 does so")

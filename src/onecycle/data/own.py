@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, listed, one_line, suggestion
+from ..recipes import LEAST_SIDE, MOST_SIDE
 from .arrays import IMAGES_NPY, Arrays, read_npy, read_npz
 from .cache import Decoded
 from .decode import Fit
@@ -121,44 +122,60 @@ def _from_files(
 
 def _from_arrays(path: Path, arrays: Arrays, side: int) -> OwnImages:
     notes = list(arrays.notes)
-    names = arrays.classes
-    labels: dict[str, list[Any]] = {}
     for part, (images, values) in arrays.parts.items():
-        if images.shape[1:3] != (side, side):
-            height, width = images.shape[1:3]
-            way_out = f"data.image_size={height} fits them" if height == width else "square ones are needed"
-            raise UserError(f"{path}: data.image_size is {side}; the images have {height} x {width} pixels: {way_out}")
+        _check_size(path, images, side)
         if len(images) != len(values):
             raise UserError(f"{path}: {len(images):,} images and {len(values):,} labels to {part}; as many are needed")
-        numbered = names is not None and values.dtype.kind in "iu" and len(values) > 0
-        if names is not None and numbered and not (values.min() >= 0 and values.max() < len(names)):
-            raise UserError(
-                f"{path}: labels run from {values.min()} to {values.max()}; 0 to {len(names) - 1} is needed, as "
-                f"there are {len(names)} classes"
-            )
-        labels[part] = values.tolist()
-    if names is None:
-        kinds = {part: "text" if values.dtype.kind == "U" else "numbers" for part, (_, values) in arrays.parts.items()}
-        if len(set(kinds.values())) > 1:
-            told = ", ".join(f"{kind} for {part}" for part, kind in kinds.items())
-            raise UserError(f"{path}: the labels are {told}; the same kind is needed in each part")
+    labels: dict[str, list[Any]] = {part: values.tolist() for part, (_, values) in arrays.parts.items()}
+    if arrays.classes is None:
+        _check_same_kind(path, arrays)
         classes = _classes(path, labels, notes)
     else:
-        if len(set(names)) < max(len(names), 2):
-            raise UserError(f"{path}: the classes are {', '.join(names[:10])}; two or more are needed, all different")
-        classes = {name: number for number, name in enumerate(names)}
-        unknown = [one for values in labels.values() for one in values if isinstance(one, str) and one not in classes]
-        if unknown:
-            raise UserError(f"{path}: label {unknown[0]!r} is none of the classes {', '.join(names[:10])}")
-        present = {classes.get(one, one) for one in labels.get("val", ())}
-        missing = [name for name, number in classes.items() if number not in present]
-        if "val" in labels and missing:
-            notes.append(f"{path}: the val part has no images of {listed(missing, _NAMED)}")
-    sets = {}
-    for part, (images, _) in arrays.parts.items():
-        numbers = [classes.get(one, one) if names is not None else classes[one] for one in labels[part]]
-        sets[part] = _image_set(images, np.array(numbers, np.int64), classes)
+        classes = {name: number for number, name in enumerate(arrays.classes)}
+        labels = {part: _names(path, values, arrays.classes) for part, values in labels.items()}
+        _note_missing(path, labels, classes, notes)
+    sets = {
+        part: _image_set(images, np.array([classes[one] for one in labels[part]], np.int64), classes)
+        for part, (images, _) in arrays.parts.items()
+    }
     return _own_images(path, sets, notes)
+
+
+def _check_size(path: Path, images: NDArray[np.uint8], side: int) -> None:
+    height, width = images.shape[1:3]
+    if (height, width) == (side, side):
+        return
+    way_out = f"data.image_size={height} fits them"
+    if height != width:
+        way_out = "square ones are needed"
+    elif not LEAST_SIDE <= height <= MOST_SIDE:
+        way_out = f"sides of {LEAST_SIDE} to {MOST_SIDE} are needed"
+    raise UserError(f"{path}: data.image_size is {side}; the images have {height} x {width} pixels: {way_out}")
+
+
+def _check_same_kind(path: Path, arrays: Arrays) -> None:
+    kinds = {part: "text" if labels.dtype.kind == "U" else "numbers" for part, (_, labels) in arrays.parts.items()}
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{kind} for {part}" for part, kind in kinds.items())
+        raise UserError(f"{path}: the labels are {told}; the same kind is needed in each part")
+
+
+def _names(path: Path, labels: Sequence[Any], names: Sequence[str]) -> list[str]:
+    """The names of labels, which are names or their places. Raises UserError where one is none of either."""
+    known, shown = set(names), ", ".join(names[:10])
+    if len(known) < max(len(names), 2):
+        raise UserError(f"{path}: the classes are {shown}; two or more are needed, all different")
+    numbers = [one for one in labels if not isinstance(one, str)]
+    if numbers and not 0 <= min(numbers) <= max(numbers) < len(names):
+        raise UserError(
+            f"{path}: labels run from {min(numbers)} to {max(numbers)}; 0 to {len(names) - 1} is needed, as there "
+            f"are {len(names)} classes"
+        )
+    found = [one if isinstance(one, str) else names[one] for one in labels]
+    unknown = [one for one in found if one not in known]
+    if unknown:
+        raise UserError(f"{path}: label {unknown[0]!r} is none of the classes {shown}")
+    return found
 
 
 def _classes(path: Path, labels: Mapping[str, Sequence[Any]], notes: list[str]) -> dict[Any, int]:
@@ -176,10 +193,16 @@ def _classes(path: Path, labels: Mapping[str, Sequence[Any]], notes: list[str]) 
                 f"{path}: {listed(strange, _NAMED)} in the {part} part {'are' if len(strange) > 1 else 'is'} not in "
                 "the training part; the same classes are needed"
             )
-        missing = [label for label in known if label not in counts]
-        if missing and part != "test":  # of the test set, a training says so
-            notes.append(f"{path}: the {part} part has no images of {listed(missing, _NAMED)}")
+    _note_missing(path, labels, known, notes)
     return {label: number for number, label in enumerate(known)}
+
+
+def _note_missing(path: Path, labels: Mapping[str, Sequence[Any]], known: Iterable[Any], notes: list[str]) -> None:
+    """Note which classes the held-out part lacks; of the test set, a training says so."""
+    present = set(labels.get("val", ()))
+    missing = [label for label in known if label not in present]
+    if "val" in labels and missing:
+        notes.append(f"{path}: the val part has no images of {listed(missing, _NAMED)}")
 
 
 def _copies(path: Path, listing: Listing, found: Decoded) -> list[str]:

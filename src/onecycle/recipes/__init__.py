@@ -3,9 +3,11 @@
 from .checking import checked, recipe
 from .places import absolute, holds_image_files, images_path
 from .reading import assignments, read_yaml
-from .schema import OWN, Component, Recipe, differences, flatten
+from .schema import LEAST_SIDE, MOST_SIDE, OWN, Component, Recipe, differences, flatten
 
 __all__ = [
+    "LEAST_SIDE",
+    "MOST_SIDE",
     "OWN",
     "Component",
     "Recipe",

@@ -20,7 +20,8 @@ Epoch = Annotated[int, Field(ge=0)]  # counted from 0
 LaterEpoch = Annotated[int, Field(ge=1)]  # one before which every image has had a loss
 Share = Annotated[float, Field(gt=0, le=1)]  # from that epoch on
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
-Side = Annotated[int, Field(ge=8, le=512)]  # pixels
+LEAST_SIDE, MOST_SIDE = 8, 512  # pixels
+Side = Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)]
 
 OWN = "own:"  # begins the stored name of a net or data set that was handed in from Python rather than named
 
