@@ -156,9 +156,8 @@ def split(wanted: Recipe, dataset: Dataset | Sets) -> Sets:
         gone = np.setdiff1d(train.labels[held_out], train.labels[rest])
         if len(gone):
             name = train.classes[gone[0]]
-            raise UserError(
-                f"data.val_fraction {part.val_fraction:g} holds out all images of {name}; a smaller one, or more images of it"
-            )
+            every = f"holds out all images of {name}; a smaller one, or more images of it"
+            raise UserError(f"data.val_fraction {part.val_fraction:g} {every}")
         val, train = train.subset(held_out), train.subset(rest)
     if val is None and wanted.schedule.options.get("monitor") == "val_loss":
         raise UserError("schedule.monitor is val_loss, but nothing is held out; data.val_fraction such as 0.1 does so")
