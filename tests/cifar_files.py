@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+
+from onecycle.errors import UserError
 
 FOLDER = "cifar-10-batches-py"
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
@@ -201,3 +204,13 @@ class Pickle:
         self.raw(b"cnumpy\ndtype\n").memoize().raw(b"U\x02u1K\x00K\x01\x87R").memoize()
         self.raw(b"(K\x03U\x01|NNN" + integer(-1) * 2 + b"K\x00tb\x89")
         return self.raw(string(pixels.tobytes()) + b"tb")
+
+
+def failure(call: Callable[[], object]) -> str:
+    """The one line of the UserError that `call` raises."""
+    with pytest.raises(UserError) as caught:
+        call()
+    assert len(caught.value.problems) == 1
+    message = str(caught.value)
+    assert "\n" not in message
+    return message

@@ -15,9 +15,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from stored_states import round_trip, same
+from torch import Tensor
 
-from onecycle import optim
 from onecycle.checkpoint import CheckpointFolder, Damaged, load_state, save_state
 from onecycle.errors import UserError
 
@@ -31,31 +31,6 @@ DTYPES = [
     torch.uint8,
     torch.bool,
 ]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal in structure, types and every bit; a tuple comes back as a list."""
-    if isinstance(one, Tensor):
-        return (
-            isinstance(other, Tensor)
-            and one.dtype == other.dtype
-            and one.shape == other.shape
-            and bits(one) == bits(other)
-        )
-    if isinstance(one, dict):
-        return isinstance(other, dict) and list(one) == list(other) and all(same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
-    return type(one) is type(other) and one == other
-
-
-def bits(tensor: Tensor) -> bytes:
-    return bytes(tensor.contiguous().flatten().view(torch.uint8).tolist())
-
-
-def round_trip(path: Path, state: dict[str, Any]) -> dict[str, Any]:
-    save_state(path, state)
-    return load_state(path)
 
 
 def small_state(step: int = 1) -> dict[str, Any]:
@@ -329,74 +304,3 @@ def test_an_interruption_leaves_the_old_state(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             save_state(path, small_state(2))
     assert_the_old_state_stands(tmp_path)
-
-
-# --- the optimiser -----------------------------------------------------------------------------------------------
-
-
-def small_net() -> nn.Module:
-    torch.manual_seed(3)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(1))
-    return net.to(memory_format=torch.channels_last)
-
-
-def steps(net: nn.Module, optimizer: torch.optim.Optimizer, numbers: range) -> None:
-    for number in numbers:
-        random = torch.Generator().manual_seed(number)
-        images_nchw = torch.randn(5, 3, 6, 6, generator=random).to(memory_format=torch.channels_last)
-        optim.set_lr(optimizer, 1e-2 / (number + 1))
-        optimizer.zero_grad()
-        net(images_nchw).square().mean().backward()
-        optimizer.step()
-
-
-BUILDERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
-    "adamw": lambda net: optim.adamw(net, weight_decay=0.05, decay_norms_and_biases=False),
-    "adam": lambda net: optim.adam(net, weight_decay=1e-4),
-    "sgd": lambda net: optim.sgd(net, weight_decay=5e-4, decay_norms_and_biases=False),
-    "muon": lambda net: optim.muon(net, weight_decay=0.05, adamw_lr=2.0),
-}
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-def test_a_restored_optimiser_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
-    net = small_net()
-    optimizer = BUILDERS[name](net)
-    steps(net, optimizer, range(3))
-    save_state(tmp_path / "state", {"model": net.state_dict(), "optimizer": optimizer.state_dict()})
-    steps(net, optimizer, range(3, 6))
-
-    resumed = small_net()
-    restored = BUILDERS[name](resumed)
-    state = load_state(tmp_path / "state")
-    resumed.load_state_dict(state["model"])
-    optim.restore(restored, state["optimizer"])
-    for group in restored.param_groups:
-        for parameter in group["params"]:
-            for key, value in restored.state[parameter].items():
-                if key != "step":
-                    assert value.stride() == parameter.stride(), key
-    strides = {p.stride() == p.contiguous().stride() for p in resumed.parameters()}
-    assert strides == {True, False}  # some are channels-last
-
-    steps(resumed, restored, range(3, 6))
-    for (key, one), other in zip(net.state_dict().items(), resumed.state_dict().values(), strict=True):
-        assert same(one, other), key
-    assert same(load_and_save(tmp_path, optimizer), load_and_save(tmp_path, restored))
-
-
-def load_and_save(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return round_trip(folder / "other", optimizer.state_dict())
-
-
-def test_norms_and_biases_are_decayed_only_where_asked() -> None:
-    net = small_net()
-    for build in (optim.adamw, optim.adam, optim.sgd):
-        (everything,) = build(net, weight_decay=0.1).param_groups
-        assert everything["weight_decay"] == 0.1
-        assert len(everything["params"]) == len(list(net.parameters()))
-        kernels, rest = build(net, weight_decay=0.1, decay_norms_and_biases=False).param_groups
-        assert (kernels["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
-        assert all(parameter.ndim == 4 for parameter in kernels["params"])
-        assert len(kernels["params"]) == 2
-        assert len(rest["params"]) == 4

@@ -11,6 +11,7 @@ from cifar_files import (
     CLASSES_100,
     FOLDER_100,
     batch_100_bytes,
+    failure,
     meta_100_bytes,
     small_cifar100,
     write_archive,
@@ -21,7 +22,6 @@ from small import small_recipe
 from torch import nn
 
 import onecycle
-from onecycle import UserError
 from onecycle.cli import main
 from onecycle.data import cifar10, cifar100
 from onecycle.data.cifar100 import LAYOUT
@@ -35,13 +35,6 @@ PIXELS = np.random.default_rng(4).integers(0, 256, (3, 3072), np.uint8)
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ONECYCLE_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def failure(data_dir: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        cifar100(data_dir=data_dir)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_fine_labels_pixels_and_classes(tmp_path: Path) -> None:
@@ -66,14 +59,16 @@ def test_found_in_a_folder_the_folder_itself_and_the_archive(tmp_path: Path) -> 
 
 def test_both_sets_in_one_folder_are_told_apart(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
-    assert failure(tmp_path).startswith(f"{tmp_path}: holds no CIFAR-100; {FOLDER_100}/ or cifar-100-python.tar.gz")
+    assert failure(lambda: cifar100(data_dir=tmp_path)).startswith(
+        f"{tmp_path}: holds no CIFAR-100; {FOLDER_100}/ or cifar-100-python.tar.gz"
+    )
     write_cifar100(tmp_path)
     assert len(cifar10(data_dir=tmp_path).train.classes) == 10
     assert len(cifar100(data_dir=tmp_path).train.classes) == 100
 
 
 def test_missing_data_is_said_with_the_way_to_get_it(tmp_path: Path) -> None:
-    message = failure(tmp_path)
+    message = failure(lambda: cifar100(data_dir=tmp_path))
     assert f"`onecycle data fetch cifar100 --data-dir {tmp_path}`" in message
     assert "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz" in message
 
@@ -81,7 +76,7 @@ def test_missing_data_is_said_with_the_way_to_get_it(tmp_path: Path) -> None:
 def test_folders_named_train_and_test_are_no_cifar_100(tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / name).mkdir()
-    assert failure(tmp_path).startswith(f"{tmp_path}: holds no CIFAR-100")
+    assert failure(lambda: cifar100(data_dir=tmp_path)).startswith(f"{tmp_path}: holds no CIFAR-100")
 
 
 DAMAGED = {
@@ -103,7 +98,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, case: str) -> None:
     name, content, reason = DAMAGED[case]
     path = write_cifar100(tmp_path) / name
     path.write_bytes(content)
-    message = failure(tmp_path)
+    message = failure(lambda: cifar100(data_dir=tmp_path))
     assert message.startswith(f"{path}: {reason}")
     assert f"the official file has {LAYOUT.files[name][1]}" in message
     assert "`onecycle data fetch cifar100` gets all anew" in message
