@@ -25,6 +25,7 @@ from measuring.hardware import slug
 import onecycle
 from onecycle.files import read_csv, read_json, write_text
 from onecycle.progress import duration
+from onecycle.recipes import differences
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -38,6 +39,7 @@ PUBLISHED = {
     "era1_s10_compact": "84.77",
     "era_s12_lightning": "90.3",
 }
+OPEN = ("auto", "find")  # what a recipe leaves to the machine, the images or a range test
 ORDER = ("custom_resnet", "custom_resnet_fast", "fast94", "fast90", *PUBLISHED)
 FAST_HEADER = (
     "training",
@@ -64,11 +66,19 @@ class Result:
     summary: dict[str, Any]
 
     @property
+    def label(self) -> str:
+        """The recipe as `onecycle train` takes it, with what the run did otherwise than the shipped one says."""
+        name = self.summary["recipe"]
+        stored = differences(onecycle.recipe(name), onecycle.recipe(self.folder / "recipe.yaml"))
+        changes = [f"{key}={now}" for key, (shipped, now) in stored.items() if shipped not in OPEN and key != "seed"]
+        return " --set ".join([name, *changes])
+
+    @property
     def group(self) -> tuple[int, str, str]:
         """Runs of one group differ in their seed alone: place in the table, recipe, hardware."""
         recipe = self.summary["recipe"]
         place = ORDER.index(recipe) if recipe in ORDER else len(ORDER)
-        return place, recipe, self.summary["device"]
+        return place, self.label, self.summary["device"]
 
 
 def main() -> None:
@@ -231,7 +241,7 @@ def _line(runs: list[Result], beside: Path) -> tuple[str, ...]:
     up = "../" * len(beside.parts)
     links = [f"[s{one.summary['seed']}]({up}{one.folder.relative_to(ROOT).as_posix()})" for one in runs]
     return (
-        f"`{first['recipe']}`",
+        f"`{runs[0].label}`",
         PUBLISHED.get(first["recipe"], ""),
         _measured([one.summary["test"] for one in runs]),
         _count(runs),
@@ -268,14 +278,14 @@ def run_line(one: Result) -> str:
     augmented = test.get("accuracy_tta")
     recipe = yaml.safe_load((one.folder / "recipe.yaml").read_text(encoding="utf-8"))
     cells = (
-        f"`{summary['recipe']}`",
+        f"`{one.label}`",
         str(summary["seed"]),
         f"{100 * test['accuracy']:.2f} of {test['images']:,}"
         + ("" if augmented is None else f", {100 * augmented:.2f} with test-time augmentation"),
         f"{test['loss']:.4f}",
         duration(summary["train_seconds"]),
         f"{summary['device']}, {recipe['precision']}",
-        f"`onecycle train {summary['recipe']} --seed {summary['seed']}`",
+        f"`onecycle train {one.label} --seed {summary['seed']}`",
     )
     return f"| {' | '.join(cells)} |"
 

@@ -1,3 +1,5 @@
+"""What every test stands on."""
+
 from __future__ import annotations
 
 import functools

@@ -1,3 +1,5 @@
+"""The benchmarks of throughput and the tuning of recipes, on a small scale."""
+
 import csv
 import importlib
 import importlib.util

@@ -1,3 +1,5 @@
+"""CIFAR-10 from its folder or archive, and what is said of those that are damaged."""
+
 from __future__ import annotations
 
 import gzip

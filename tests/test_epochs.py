@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from onecycle.epochs import Epochs
 from onecycle.schedule import Schedule, constant, cyclic, one_cycle, piecewise_linear
 
-# --- which step belongs to which epoch ---------------------------------------------------------------------------
-
 
 @st.composite
 def lengths_and_whole(draw: st.DrawFn) -> tuple[list[int], int]:

@@ -1,3 +1,5 @@
+"""An evaluation against scikit-learn, torch and slow loops."""
+
 from __future__ import annotations
 
 import json

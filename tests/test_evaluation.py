@@ -1,3 +1,5 @@
+"""Counts, mistakes and stored predictions against scikit-learn."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Downloads from servers that cut, stall and lie."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""The custom ResNet, part by part."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,8 +9,6 @@ from torch import Tensor, nn
 from onecycle.models import custom_resnet
 from onecycle.models.custom_resnet import ConvBlock, Residual
 from onecycle.models.norms import Norms
-
-# --- the custom ResNet -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("num_classes", "parameters"), [(10, 6_573_130), (2, 6_573_130 - 8 * 513), (100, 6_619_300)])

@@ -1,3 +1,5 @@
+"""Curves, bars and matrices: what they say, and that they can be drawn."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""The calibration chart against scikit-learn."""
+
 from __future__ import annotations
 
 import numpy as np

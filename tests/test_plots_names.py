@@ -1,3 +1,5 @@
+"""Names in any script, of any length, in pictures."""
+
 from __future__ import annotations
 
 import itertools

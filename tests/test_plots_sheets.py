@@ -1,3 +1,5 @@
+"""Sheets of images: overlays, mistakes, saliency, label errors."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""An evaluation as the terminal shows it."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Progress as terminals and pipes show it."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Parts that are registered by name from outside the package."""
+
 from __future__ import annotations
 
 import importlib

@@ -73,6 +73,16 @@ def test_seeds_become_one_line_with_an_interval(results: ModuleType) -> None:
     assert "4, seeds 0, 1, 2, 3" in line
 
 
+def test_a_run_of_another_recipe_than_the_shipped_one_says_in_what(results: ModuleType, tmp_path: Path) -> None:
+    one, *_ = [each for each in results.kept() if each.summary["recipe"] == "digits"]
+    assert one.label == "digits"
+    wanted = onecycle.recipe(one.folder / "recipe.yaml").evolve(seed=1, optimizer={"weight_decay": 0.25})
+    (tmp_path / "recipe.yaml").write_text(wanted.to_yaml())
+    other = results.Result(tmp_path, {**one.summary, "seed": 1})
+    assert other.label == "digits --set optimizer.weight_decay=0.25" and other.group != one.group
+    assert results.run_line(other).endswith("`onecycle train digits --set optimizer.weight_decay=0.25 --seed 1` |")
+
+
 def test_accuracy_with_test_time_augmentation_stands_beside_the_other(results: ModuleType) -> None:
     one, *_ = [each for each in results.kept() if each.summary["recipe"] == "digits"]
     tests = [{"accuracy": 0.925, "accuracy_tta": 0.9375, "images": 400, "loss": 0.5}, {**one.summary["test"]}]

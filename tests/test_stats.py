@@ -1,3 +1,5 @@
+"""Statistics against SciPy, published figures and simulations."""
+
 from __future__ import annotations
 
 import math
