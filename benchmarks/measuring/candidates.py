@@ -56,6 +56,14 @@ _SIXTEEN_EPOCHS: Changes = {
     "augment.resize": [[0, 20], [5, 24], [9, 28], [13, 32]],
 }
 
+# All images in every epoch: about as much arithmetic in fewer epochs.
+_WHOLE_EPOCHS: Changes = {
+    "schedule.epochs": 9,
+    "schedule.knots": [[0, 0.2], [9, 0.0]],
+    "data.hardest": [],
+    "augment.resize": [[0, 20], [3, 24], [5, 28], [7, 32]],
+}
+
 TUNINGS = {
     "custom_resnet": Tuning(
         _CUSTOM_RESNET,
@@ -89,6 +97,7 @@ TUNINGS = {
             "wide_end": {"model.widths": [64, 256, 384]},
             "wider": {**_NINE_EPOCHS, "model.widths": [64, 256, 384]},
             "sixteen_epochs": _SIXTEEN_EPOCHS,
+            "whole_epochs": _WHOLE_EPOCHS,
             "smoothing0.1": {"loss.label_smoothing": 0.1},
             "batch256": {"data.batch_size": 256, "schedule.knots": [[0, 0.14], [13, 0.0]]},
         },
