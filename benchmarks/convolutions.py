@@ -1,12 +1,14 @@
-"""3x3 convolutions in float32 on a processor: Winograd's beside PyTorch's own, in time and in accuracy.
+"""3x3 convolutions on a processor: ours beside PyTorch's own, in time and in accuracy.
 
-    python benchmarks/convolutions.py [--images 256] [--rounds 5] [--out DIR]
+    python benchmarks/convolutions.py [--precision auto] [--images 256] [--rounds 5] [--out DIR]
+
+In float32 ours are Winograd's, in bfloat16 those whose filters' gradient is taken of images side by side.
 
 Layers of the custom ResNet on images of 32 and of 24 pixels a side, and of fast94's net on 32 and on 20: forward and
 backward, for images and filters, channels last, on normally distributed values. Both sides take turns; `faster` is the
-median over the rounds, `used` whether a training would take Winograd's. Errors are of the norm of outputs and gradients
+median over the rounds, `used` whether a training would take ours. Errors are of the norm of outputs and gradients
 together, beside float64. So are those of the gradient of the whole custom ResNet with its first weights, which the
-.json holds, there beside bfloat16 too. Nothing else should be running. The table goes to
+.json holds, in float32 and in bfloat16, each by PyTorch and by ours. Nothing else should be running. The table goes to
 benchmarks/results/convolutions_HARDWARE.csv.
 """
 
@@ -28,9 +30,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import onecycle
-from onecycle.convolution import is_faster, winograd
+from onecycle.convolution import long_rows, winograd
 from onecycle.files import write_csv, write_json
-from onecycle.hardware import environment, reused_memory
+from onecycle.hardware import autocast, environment, resolve_precision, reused_memory
 
 LAYERS = {
     "custom_resnet, 32": [(64, 128, 32), (128, 128, 16), (128, 256, 16), (256, 512, 8), (512, 512, 4)],
@@ -39,15 +41,17 @@ LAYERS = {
     "fast94, 20": [(24, 64, 19), (64, 64, 9), (64, 256, 9), (256, 256, 4), (256, 256, 2)],
 }
 COLUMNS = (
-    *("net", "inputs", "outputs", "side", "images", "pytorch_ms", "winograd_ms", "n"),
-    *("faster", "faster_min", "faster_max", "used", "pytorch_error", "winograd_error"),
+    *("net", "inputs", "outputs", "side", "images", "precision", "pytorch_ms", "ours_ms", "n"),
+    *("faster", "faster_min", "faster_max", "used", "pytorch_error", "ours_error"),
 )
+OURS = {"fp32": (torch.float32, winograd), "bf16": (torch.bfloat16, long_rows)}
 Convolve = Callable[[Tensor, Tensor], Tensor]
 
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description="Winograd's convolutions beside PyTorch's own.")
+    parser = argparse.ArgumentParser(description="Our convolutions beside PyTorch's own.")
+    parser.add_argument("--precision", choices=("auto", *OURS), default="auto")
     parser.add_argument("--images", type=positive, default=256, metavar="N", help="of a batch (256)")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="in each of which both take turns (5)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where to keep the files")
@@ -57,16 +61,15 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> None:
     """A line for each layer."""
     console, cpu = Console(highlight=False), torch.device("cpu")
+    precision = resolve_precision(arguments.precision, cpu)
     torch.manual_seed(0)
     rows = []
     with reused_memory(cpu):
         for net, layers in LAYERS.items():
             for layer in layers:
-                rows.append(row := {"net": net} | compared(*layer, arguments.images, arguments.rounds))
+                rows.append(row := {"net": net} | compared(*layer, arguments.images, arguments.rounds, precision))
                 where = "{net}: {inputs} to {outputs} channels, {side} pixels a side".format(**row)
-                console.print(
-                    f"{where}: {row['pytorch_ms']} ms, {row['winograd_ms']} ms, {row['faster']} times as fast"
-                )
+                console.print(f"{where}: {row['pytorch_ms']} ms, {row['ours_ms']} ms, {row['faster']} times as fast")
     path = arguments.out / f"convolutions_{hardware_slug(cpu)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_csv(path.with_name(f"{path.name}.csv"), rows, COLUMNS)
@@ -75,13 +78,14 @@ def measure(arguments: argparse.Namespace) -> None:
     console.print(f"the whole custom ResNet's gradient beside float64: {errors}")
 
 
-def compared(inputs: int, outputs: int, side: int, images: int, rounds: int) -> dict[str, Any]:
+def compared(inputs: int, outputs: int, side: int, images: int, rounds: int, precision: str) -> dict[str, Any]:
     """A layer's line."""
-    x, weight = channels_last(images, inputs, side), channels_last(outputs, inputs, 3)
-    weight.div_((9 * inputs) ** 0.5)
-    grad = channels_last(images, outputs, side)
+    dtype, ours = OURS[precision]
+    weight = channels_last(outputs, inputs, 3) / (9 * inputs) ** 0.5
+    drawn = channels_last(images, inputs, side), weight, channels_last(images, outputs, side)
+    x, weight, grad = (one.to(dtype) for one in drawn)
     values = x.requires_grad_(), weight.requires_grad_(), grad
-    ways: tuple[Convolve, Convolve] = (pytorch, winograd)
+    ways: tuple[Convolve, Convolve] = (pytorch, ours.convolved)
     found = [computed(way, *values) for way in ways]  # to warm up
     truth = computed(pytorch, *(one.detach().double().requires_grad_() for one in values))
     errors = [error(one, truth) for one in found]
@@ -93,16 +97,16 @@ def compared(inputs: int, outputs: int, side: int, images: int, rounds: int) -> 
             own.append(1000 * (time.perf_counter() - begin))
     faster = [theirs / ours for theirs, ours in zip(*ms, strict=True)]
     return {
-        **{"inputs": inputs, "outputs": outputs, "side": side, "images": images},
+        **{"inputs": inputs, "outputs": outputs, "side": side, "images": images, "precision": precision},
         "pytorch_ms": f"{statistics.median(ms[0]):.1f}",
-        "winograd_ms": f"{statistics.median(ms[1]):.1f}",
+        "ours_ms": f"{statistics.median(ms[1]):.1f}",
         "n": rounds,
         "faster": f"{statistics.median(faster):.2f}",
         "faster_min": f"{min(faster):.2f}",
         "faster_max": f"{max(faster):.2f}",
-        "used": is_faster(x, weight),
+        "used": ours.is_faster(x, weight),
         "pytorch_error": f"{errors[0]:.2g}",
-        "winograd_error": f"{errors[1]:.2g}",
+        "ours_error": f"{errors[1]:.2g}",
     }
 
 
@@ -128,20 +132,20 @@ def error(found: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
     return torch.stack(errors).mean().item()
 
 
-def gradient_errors(images: int = 16) -> dict[str, float]:
+def gradient_errors(images: int = 64) -> dict[str, float]:
     """Of the custom ResNet's cross-entropy on random images: the relative error of all gradients as one vector."""
     torch.manual_seed(0)
     net = onecycle.models.custom_resnet(10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x, labels = channels_last(images, 3, 32), torch.arange(images) % 10
     ways: dict[str, contextlib.AbstractContextManager[Any]] = {
         "pytorch": contextlib.nullcontext(),
-        "winograd": onecycle.Winograd(),
-        "bf16": torch.autocast("cpu", torch.bfloat16),
+        "ours": onecycle.FastConvolutions(),
     }
     found = {}
-    for name, way in ways.items():
-        with way:
-            found[name] = gradient(net, x, labels)
+    for precision in OURS:
+        for name, way in ways.items():
+            with autocast(precision, torch.device("cpu")), way:
+                found[f"{name}_{precision}"] = gradient(net, x, labels)
     truth = gradient(net.double(), x.double(), labels)
     return {name: float(f"{error([one], [truth]):.2g}") for name, one in found.items()}
 

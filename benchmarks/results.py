@@ -11,6 +11,7 @@ epoch; several seeds on one kind of hardware become one line, with mean, standar
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -67,11 +68,16 @@ class Result:
 
     @property
     def label(self) -> str:
-        """The recipe as `onecycle train` takes it, with what the run did otherwise than the shipped one says."""
-        name = self.summary["recipe"]
-        stored = differences(onecycle.recipe(name), onecycle.recipe(self.folder / "recipe.yaml"))
-        changes = [f"{key}={now}" for key, (shipped, now) in stored.items() if shipped not in OPEN and key != "seed"]
-        return " --set ".join([name, *changes])
+        """The recipe as `onecycle train` takes it in a shell, with what the run did otherwise than the shipped one."""
+        changes = (shlex.quote(f"{key}={now}") for key, now in self.changes.items())
+        return " --set ".join([self.summary["recipe"], *changes])
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the run did otherwise than the shipped recipe says, by key."""
+        shipped = onecycle.recipe(self.summary["recipe"])
+        stored = differences(shipped, onecycle.recipe(self.folder / "recipe.yaml"))
+        return {key: now for key, (before, now) in stored.items() if before not in OPEN and key != "seed"}
 
     @property
     def group(self) -> tuple[int, str, str]:
@@ -125,7 +131,7 @@ def pages() -> dict[Path, str]:
     ]
     return {
         ROOT / "docs" / "results.md": _page(),
-        readme: _with_tables(readme, results=table(kept(), Path())),
+        readme: _with_tables(readme, results=table([one for one in kept() if not one.changes], Path())),
         fast: _with_tables(fast, results=fast_table(sides), steps=steps_table(ways)),
     }
 

@@ -150,6 +150,7 @@ ENGINE = "autograd::engine::evaluate_function: ConvolutionBackward0"
         (("aten::convolution_backward", "ConvolutionBackward0", ENGINE, BACKWARD), "convolution, backward"),
         (("aten::copy_", "aten::reshape", "_WinogradConvolution", "onecycle: forward"), "convolution, forward"),
         (("aten::mm", "_WinogradConvolutionBackward", ENGINE, BACKWARD), "convolution, backward"),
+        (("aten::copy_", "_LongRowsConvolutionBackward", ENGINE, BACKWARD), "convolution, backward"),
         (("cudnn_convolution", "ConvolutionBackward0", ENGINE), "convolution, backward"),  # on a thread of its own
         (("aten::threshold_backward", "ReluBackward0", BACKWARD), "activation, backward"),
         (("aten::_log_softmax_backward_data", "LogSoftmaxBackward0", BACKWARD), "loss"),
@@ -174,11 +175,13 @@ def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, 
     flops, images = script("measuring.flops", monkeypatch), small.images(20)
     usual = onecycle.recipe(tiny(tmp_path)).evolve(name="usual", optimizer=Component(name="adam"), precision="bf16")
     (tmp_path / "usual.yaml").write_text(usual.to_yaml())
+    monkeypatch.setattr(script("measuring.ways", monkeypatch), "abilities", lambda: frozenset({"amx_tile"}))
     small_steps = ("--rounds", "2", "--steps", "1", "--batch", "8", "--device", "cpu", "--out", tmp_path)
     run("step_by_step", monkeypatch, tmp_path / "usual.yaml", tiny(tmp_path), *small_steps)
 
     rows = table(next(tmp_path.glob("step_by_step_*-1-thread.csv")))
-    names = ["float32, channels first", "channels last", "bf16", "one update", "memory kept", "compiled"]
+    names = ["float32, channels first", "channels last", "bf16", "images side by side", "one update"]
+    names += ["memory kept", "compiled"]
     of_muon = [row["way"] for row in rows if row["recipe"] == "fast_tiny"]
     assert [row["way"] for row in rows if row["recipe"] == "usual"] == names
     assert of_muon[0] == names[0] and of_muon[-1] == names[-1] and "one update" not in of_muon
@@ -217,19 +220,24 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
         assert losses == pytest.approx(found["memory kept"], rel=1e-3)
 
 
-def test_convolutions_are_compared(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("precision", "used", "error"), [("fp32", ["True", "False"], 1e-5), ("bf16", None, 1e-2)])
+def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error):
     module = script("convolutions", monkeypatch)
     monkeypatch.setattr(module, "LAYERS", {"a net": [(64, 128, 8), (3, 4, 8)]})
     monkeypatch.setattr(module, "gradient_errors", functools.partial(module.gradient_errors, images=3))
-    run("convolutions", monkeypatch, "--images", "20", "--rounds", "2", "--out", tmp_path)
+    options = ("--images", "20", "--rounds", "2", "--precision", precision)
+    run("convolutions", monkeypatch, *options, "--out", tmp_path)
 
     rows = table(next(tmp_path.glob("convolutions_*.csv")))
-    assert [row["used"] for row in rows] == ["True", "False"]
+    assert [row["used"] for row in rows] == (used or ["False", "False"])
     for row in rows:
+        assert row["precision"] == precision
         assert float(row["faster_min"]) <= float(row["faster"]) <= float(row["faster_max"])
-        assert all(0 < float(row[key]) < 1e-5 for key in ("pytorch_error", "winograd_error"))
+        assert all(0 < float(row[key]) < error for key in ("pytorch_error", "ours_error"))
     errors = json.loads(next(tmp_path.glob("convolutions_*.json")).read_text())["gradient_errors"]
-    assert 0 < errors["pytorch"] < 0.1 * errors["bf16"] and 0 < errors["winograd"] < 0.1 * errors["bf16"] < 0.1
+    assert errors.keys() == {"pytorch_fp32", "ours_fp32", "pytorch_bf16", "ours_bf16"}
+    for way in ("pytorch", "ours"):
+        assert 0 < errors[f"{way}_fp32"] < 0.1 * errors[f"{way}_bf16"] < 0.1
 
 
 def test_growth_is_measured_and_drawn(tmp_path, monkeypatch, no_cifar, small_products):

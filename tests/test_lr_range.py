@@ -95,7 +95,7 @@ def test_the_order_of_a_loader_goes_by_the_seed_alone() -> None:
 
 
 def test_a_precision_is_one_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onecycle.hardware._cpu_words", lambda key: {"avx512_bf16"})
+    monkeypatch.setattr("onecycle.hardware.abilities", lambda: {"avx512_bf16"})
     model = net(dropout=0.0)
     assert swept(model, precision="auto") == swept(model, precision="bf16") != swept(model, precision="fp32")
     with pytest.raises(UserError, match="precision 'bf16-mixed' is unknown; did you mean 'bf16'"):

@@ -40,6 +40,16 @@ _GLIMPSE: Changes = {
     "schedule.knots": [[0, 0.2], [2, 0.0]],
 }
 
+# The recipe before batches of 1,024: what its candidates change.
+_THIRTEEN_EPOCHS: Changes = {
+    "data.batch_size": 512,
+    "data.hardest": [[3, 0.85], [4, 0.75], [5, 0.7], [6, 0.65], [10, 0.6]],
+    "augment.resize": [[0, 20], [4, 24], [7, 28], [10, 32]],
+    "schedule.epochs": 13,
+    "schedule.knots": [[0, 0.2], [13, 0.0]],
+    "loss.label_smoothing": 0.2,
+}
+
 # Three quarters of the arithmetic.
 _NINE_EPOCHS: Changes = {
     "schedule.epochs": 9,
@@ -48,21 +58,44 @@ _NINE_EPOCHS: Changes = {
     "augment.resize": [[0, 20], [4, 24], [6, 28], [7, 32]],
 }
 
-# A quarter more of the epochs, at a fifth more of the arithmetic.
+# A quarter more of the epochs, at a fifth more of the arithmetic; and more.
 _SIXTEEN_EPOCHS: Changes = {
     "schedule.epochs": 16,
     "schedule.knots": [[0, 0.2], [16, 0.0]],
     "data.hardest": [[3, 0.85], [4, 0.75], [5, 0.7], [6, 0.65], [13, 0.6]],
     "augment.resize": [[0, 20], [5, 24], [9, 28], [13, 32]],
 }
+_EIGHTEEN_EPOCHS: Changes = {
+    "schedule.epochs": 18,
+    "schedule.knots": [[0, 0.2], [18, 0.0]],
+    "data.hardest": [[3, 0.85], [4, 0.75], [5, 0.7], [6, 0.65], [14, 0.6]],
+    "augment.resize": [[0, 20], [6, 24], [10, 28], [14, 32]],
+}
 
-# All images in every epoch: about as much arithmetic in fewer epochs.
-_WHOLE_EPOCHS: Changes = {
+# All images in every epoch: about as much arithmetic as 13 and 18 epochs of the hardest.
+_WHOLE9: Changes = {
     "schedule.epochs": 9,
     "schedule.knots": [[0, 0.2], [9, 0.0]],
     "data.hardest": [],
     "augment.resize": [[0, 20], [3, 24], [5, 28], [7, 32]],
 }
+_WHOLE12: Changes = {
+    "schedule.epochs": 12,
+    "schedule.knots": [[0, 0.2], [12, 0.0]],
+    "data.hardest": [],
+    "augment.resize": [[0, 20], [4, 24], [7, 28], [9, 32]],
+}
+
+
+def _batches_of_1024(epochs: Changes) -> Changes:
+    """The same epochs with half as many steps, from the rate that airbench94_muon begins with at 2,000."""
+    return {**epochs, "data.batch_size": 1024, "schedule.knots": [[0, 0.24], [epochs["schedule.epochs"], 0.0]]}
+
+
+_SMOOTHING: Changes = {"loss.label_smoothing": 0.1}
+_PADDING: Changes = {"augment.crop_padding": 3}
+_MOMENTUM: Changes = {"optimizer.momentum": 0.8}
+_EIGHTEEN_1024 = _batches_of_1024(_EIGHTEEN_EPOCHS)
 
 TUNINGS = {
     "custom_resnet": Tuning(
@@ -88,7 +121,7 @@ TUNINGS = {
         },
     ),
     "fast94": Tuning(
-        {},
+        _THIRTEEN_EPOCHS,
         {
             "base": {},
             "all_at_the_end": {"data.hardest": [[3, 0.85], [4, 0.7], [6, 0.55], [10, 0.5], [12, 1.0]]},
@@ -97,7 +130,17 @@ TUNINGS = {
             "wide_end": {"model.widths": [64, 256, 384]},
             "wider": {**_NINE_EPOCHS, "model.widths": [64, 256, 384]},
             "sixteen_epochs": _SIXTEEN_EPOCHS,
-            "whole_epochs": _WHOLE_EPOCHS,
+            "whole9": _WHOLE9,
+            "whole12": _WHOLE12,
+            "eighteen": _EIGHTEEN_EPOCHS,
+            "eighteen_mp": {**_EIGHTEEN_EPOCHS, **_MOMENTUM, **_PADDING},
+            "eighteen_bm": {**_EIGHTEEN_1024, **_MOMENTUM},
+            "eighteen_bp": {**_EIGHTEEN_1024, **_PADDING},
+            "eighteen_bp_s1": {**_EIGHTEEN_1024, **_PADDING, "seed": 1},
+            "eighteen_bl": {**_EIGHTEEN_1024, **_SMOOTHING},
+            "eighteen_bigp": {**_EIGHTEEN_1024, **_PADDING, "data.batch_size": 1536},
+            "sixteen_bl": {**_batches_of_1024(_SIXTEEN_EPOCHS), **_SMOOTHING},
+            "thirteen_bl": {**_batches_of_1024(_THIRTEEN_EPOCHS), **_SMOOTHING},
             "smoothing0.1": {"loss.label_smoothing": 0.1},
             "batch256": {"data.batch_size": 256, "schedule.knots": [[0, 0.14], [13, 0.0]]},
         },

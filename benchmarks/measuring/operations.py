@@ -38,7 +38,7 @@ _WORDS = (
     (LOSS, r"loss|softmax"),
     (OPTIMIZER, r"^Optimizer\."),
 )
-_WINOGRAD = "_WinogradConvolution"  # a convolution made of many operations
+_OURS = ("_WinogradConvolution", "_LongRowsConvolution")  # convolutions made of many operations
 _BOTH_WAYS = ("convolution", "normalisation", "activation", "pooling", "linear layer")
 GROUPS = (
     *(f"{kind}, {way}" for kind in _BOTH_WAYS for way in (_FORWARD, _BACKWARD)),
@@ -130,7 +130,7 @@ def _group(names: list[str]) -> str:
     part = next((_PARTS[name] for name in names if name in _PARTS), "")
     if part in _WHOLE_PARTS:
         return part
-    whole = [name for name in names if name.startswith(_WINOGRAD)]  # whatever is done in it
+    whole = [name for name in names if name.startswith(_OURS)]  # whatever is done in it
     kinds = (kind for name in whole or names for kind, words in _WORDS if re.search(words, name, re.IGNORECASE))
     kind = next(kinds, OTHER)
     # On a GPU the backward pass runs on a thread of its own, outside of our part.
@@ -140,7 +140,7 @@ def _group(names: list[str]) -> str:
 
 def _gflop(steps: Steps, batch: Batch) -> dict[str, float]:
     """By definition, of a step's convolutions, each way, and of all else that multiplies matrices in the optimiser."""
-    steps.winograd = False
+    steps.fast_convolutions = False
     with FlopCounterMode(display=False) as counter:
         steps.backward(steps.loss(steps.forward(batch), batch))
     counts = {str(name): number for name, number in counter.get_flop_counts()["Global"].items()}

@@ -13,6 +13,7 @@ import torch
 import onecycle
 from onecycle.data import Batch, ImageSet
 from onecycle.hardware import resolve_precision
+from onecycle.processor import abilities
 
 from .flops import step_flop
 from .rates import matrix_rate
@@ -24,13 +25,16 @@ COLUMNS = (
 )
 
 
+FAST_CONVOLUTIONS = {"fp32": "Winograd's convolutions", "bf16": "images side by side", "fp16": ""}
+
+
 @dataclass(frozen=True)
 class Way:
     """How a step is computed; what is not named is left as everybody begins."""
 
     name: str
     channels_last: bool = False
-    winograd: bool = False
+    fast_convolutions: bool = False
     precision: str = "fp32"
     one_update: bool = False
     keep_memory: bool = False
@@ -40,10 +44,11 @@ class Way:
 def ways(precision: str, device: torch.device, *, one_update: bool) -> list[Way]:
     """From the usual way to the loop's, and that compiled; `one_update` where the optimiser can update all at once."""
     found = [Way("float32, channels first")]
+    fast_convolutions = device.type == "cpu" and (precision == "fp32" or "amx_tile" in abilities())
     more: dict[str, dict[str, Any]] = {
         "channels last": {"channels_last": True},
         precision: {"precision": precision},
-        "Winograd's convolutions": {"winograd": precision == "fp32" and device.type == "cpu"},
+        FAST_CONVOLUTIONS[precision]: {"fast_convolutions": fast_convolutions},
         "one update": {"one_update": True},
         "memory kept": {"keep_memory": True},
         "compiled": {"compile": "default"},
@@ -62,7 +67,7 @@ class WaySteps(Steps):
         changed = recipe.evolve(precision=way.precision, compile=way.compile)
         super().__init__(changed, images, device, side=images.image_size)
         self.state.net.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self.winograd = way.winograd and way.compile == "none"
+        self.fast_convolutions = way.fast_convolutions and way.compile == "none"
         if not way.one_update:
             for group in self.state.optimizer.param_groups:
                 group.update({key: False for key in ("fused", "foreach") if key in group})

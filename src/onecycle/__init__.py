@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         train,
     )
     from .comparison import Comparison
-    from .convolution import Winograd
+    from .convolution import FastConvolutions
     from .data import Dataset, ImageSet
     from .errors import OnecycleError, Stopped, TrainingFailed, UserError
     from .evaluation import Evaluation
@@ -53,6 +53,7 @@ _HOME_OF = {
     "Dataset": "data",
     "Evaluation": "evaluation",
     "Explanation": "api",
+    "FastConvolutions": "convolution",
     "FoldsExplanation": "api",
     "Export": "exporting",
     "ImageSet": "data",
@@ -70,7 +71,6 @@ _HOME_OF = {
     "TrainingFailed": "errors",
     "Trials": "studies",
     "UserError": "errors",
-    "Winograd": "convolution",
     "compare": "api",
     "cross_validate": "api",
     "describe_data": "api",
@@ -101,6 +101,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Export",
+    "FastConvolutions",
     "FoldsExplanation",
     "ImageSet",
     "NotebookObserver",
@@ -117,7 +118,6 @@ __all__ = [
     "TrainingFailed",
     "Trials",
     "UserError",
-    "Winograd",
     "compare",
     "cross_validate",
     "data",

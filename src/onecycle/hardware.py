@@ -20,8 +20,9 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from .convolution import Winograd
+from .convolution import FastConvolutions
 from .errors import UserError, suggestion
+from .processor import abilities, cpu_words
 from .recipes.schema import Precision
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -62,7 +63,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if {*_cpu_words("flags"), *_cpu_words("Features")} & {"avx512_bf16", "amx_bf16", "bf16"} else "fp32"
+    return "bf16" if abilities() & {"avx512_bf16", "amx_bf16", "bf16"} else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -74,8 +75,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 @contextlib.contextmanager
 def fast(precision: str, device: torch.device) -> Iterator[None]:
     """The context in which a net computes in a resolved precision the fastest way there is on the device."""
-    winograd = Winograd() if device.type == "cpu" and precision == "fp32" else contextlib.nullcontext()
-    with autocast(precision, device), winograd:
+    with autocast(precision, device), FastConvolutions() if device.type == "cpu" else contextlib.nullcontext():
         yield
 
 
@@ -182,16 +182,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    return " ".join(_cpu_words("model name")) or platform.processor() or platform.machine()
-
-
-def _cpu_words(key: str) -> list[str]:
-    """The words behind the first line of a key in /proc/cpuinfo; none where there is no such file."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    return next((line.partition(":")[2].split() for line in lines if line.partition(":")[0].strip() == key), [])
+    return " ".join(cpu_words("model name")) or platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

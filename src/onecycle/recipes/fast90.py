@@ -21,7 +21,8 @@ def fast90() -> Recipe:
     """
     return fast94().evolve(
         name="fast90",
-        data={"hardest": ((2, 0.6), (3, 0.5))},
+        data={"batch_size": 512, "hardest": ((2, 0.6), (3, 0.5))},
         augment={"resize": ((0, 20), (2, 24), (3, 32)), "resized_crop": 1.25, "brightness": 0.0, "contrast": 0.0},
         schedule=Component(name="piecewise_linear", epochs=4, knots=((0, 0.2), (4, 0.0))),
+        loss={"label_smoothing": 0.2},
     )

@@ -8,7 +8,6 @@ all tiles and channels are one batched matrix product.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
 
 
 class _Filtering(NamedTuple):
@@ -66,57 +64,15 @@ _FEWEST_TILES = 64  # for fewer than these, to transform the filters takes longe
 _OVERHEAD = 75
 
 
-class Winograd(TorchFunctionMode):
-    """While this is open, PyTorch's 3x3 convolutions of float32 images on a processor take fewer multiplications.
-
-    That is so for any net, forward and backward, where stride, dilation and groups are 1, the padding is 1 and the
-    channels are last in memory, and where it is faster; everything else is computed as ever. Results differ from
-    PyTorch's own by rounding, about 1e-6 of their size, and can be differentiated once. Under autocast, torch.compile
-    or the transforms of torch.func it does nothing.
-
-    `with onecycle.Winograd(): logits = net(images)`
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Compute what PyTorch's function `func` is called for."""
-        if func is F.conv2d and not torch.compiler.is_compiling():
-            return _conv2d(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    plain = stride in (1, (1, 1)) and dilation in (1, (1, 1)) and groups == 1 and padding in (1, (1, 1), "same")
-    if not (plain and is_faster(input, weight)):
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    out = winograd(input, weight)
-    return out if bias is None else out + bias[:, None, None]
-
-
-def winograd(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
+def convolved(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
     """Float32 images [n, c, h, w] and filters [o, c, 3, 3] to [n, o, h, w], with zeros around the images."""
     out: Tensor = _WinogradConvolution.apply(images_nchw, weight_ochw)  # type: ignore[no-untyped-call]
     return out
 
 
 def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
-    """Whether `winograd` can compute these, and takes less time than PyTorch."""
-    if images_nchw.ndim != 4 or weight_ochw.shape[1:] != (images_nchw.shape[1], 3, 3):
-        return False
-    if any(x.device.type != "cpu" or x.dtype != torch.float32 for x in (images_nchw, weight_ochw)):
-        return False
-    if torch._C._are_functorch_transforms_active():
-        return False
-    if not images_nchw.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
+    """Whether these are float32, and `winograd` takes less time for them than PyTorch."""
+    if any(x.dtype != torch.float32 for x in (images_nchw, weight_ochw)) or torch.is_autocast_enabled("cpu"):
         return False
     images, inputs, height, width = images_nchw.shape
     outputs, filtering = len(weight_ochw), _best(height, width)
