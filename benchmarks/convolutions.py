@@ -1,6 +1,6 @@
 """3x3 convolutions on a processor: ours beside PyTorch's own, in time and in accuracy.
 
-    python benchmarks/convolutions.py [--precision auto] [--images 256] [--rounds 5] [--out DIR]
+    python benchmarks/convolutions.py [--precision fp32 bf16] [--images 256] [--rounds 5] [--out DIR]
 
 In float32 ours are Winograd's, in bfloat16 those whose filters' gradient is taken of images side by side.
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ Convolve = Callable[[Tensor, Tensor], Tensor]
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description="Our convolutions beside PyTorch's own.")
-    parser.add_argument("--precision", choices=("auto", *OURS), default="auto")
+    parser.add_argument("--precision", nargs="+", choices=OURS, default=(), help="fp32, and bf16 where auto is that")
     parser.add_argument("--images", type=positive, default=256, metavar="N", help="of a batch (256)")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="in each of which both take turns (5)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where to keep the files")
@@ -61,14 +62,14 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> None:
     """A line for each layer."""
     console, cpu = Console(highlight=False), torch.device("cpu")
-    precision = resolve_precision(arguments.precision, cpu)
+    precisions = arguments.precision or dict.fromkeys(("fp32", resolve_precision("auto", cpu)))
     torch.manual_seed(0)
     rows = []
     with reused_memory(cpu):
-        for net, layers in LAYERS.items():
+        for precision, (net, layers) in itertools.product(precisions, LAYERS.items()):
             for layer in layers:
                 rows.append(row := {"net": net} | compared(*layer, arguments.images, arguments.rounds, precision))
-                where = "{net}: {inputs} to {outputs} channels, {side} pixels a side".format(**row)
+                where = "{net}: {inputs} to {outputs} channels, {side} pixels a side, {precision}".format(**row)
                 console.print(f"{where}: {row['pytorch_ms']} ms, {row['ours_ms']} ms, {row['faster']} times as fast")
     path = arguments.out / f"convolutions_{hardware_slug(cpu)}"
     path.parent.mkdir(parents=True, exist_ok=True)

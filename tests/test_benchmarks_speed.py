@@ -223,7 +223,7 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
 @pytest.mark.parametrize(("precision", "used", "error"), [("fp32", ["True", "False"], 1e-5), ("bf16", None, 1e-2)])
 def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error):
     module = script("convolutions", monkeypatch)
-    monkeypatch.setattr(module, "LAYERS", {"a net": [(64, 128, 8), (3, 4, 8)]})
+    monkeypatch.setattr(module, "LAYERS", {"a net": [(128, 256, 8), (3, 4, 8)]})
     monkeypatch.setattr(module, "gradient_errors", functools.partial(module.gradient_errors, images=3))
     options = ("--images", "20", "--rounds", "2", "--precision", precision)
     run("convolutions", monkeypatch, *options, "--out", tmp_path)

@@ -49,7 +49,7 @@ def computed(images: Tensor, layer: nn.Module, *, ours: bool) -> tuple[Tensor, .
 @given(
     images=st.integers(1, 70),
     height=st.integers(1, 12),
-    width=st.integers(1, 10),
+    width=st.integers(1, 40),
     inputs=st.integers(1, 9),
     outputs=st.integers(1, 9),
     seed=st.integers(0, 2**32),
@@ -114,6 +114,7 @@ def test_it_is_used_where_it_is_faster() -> None:
         (images_of(64, 64, 4, 4), conv(stride=2)),
         (images_of(64, 64, 4, 4), conv().requires_grad_(False)),
         (torch.randn(64, 64, 4, 4), conv()),
+        (images_of(64, 64, 4, 4).double(), conv().double()),
     ],
 )
 def test_all_else_is_computed_as_ever(images: Tensor, layer: nn.Conv2d) -> None:

@@ -61,6 +61,8 @@ def test_what_the_page_shows_is_held_to_what_is_printed() -> None:
     assert list(steps(page)) == [Step(command="onecycle a > b", shown=shown), Step(command="c"), Step("d.py", "e\n")]
     assert plain("four  >99.9% of 1,200", NAMES) == plain("six 12.5% of 3", NAMES) == "NAME 0 of 0"
     assert plain("four of 3 labels", NAMES) != plain("four of 3 images", NAMES)
+    here, there = "a on b: bfloat16 on AMD EPYC, 1 thread", "a on b: float32 on Intel(R) Xeon(R) (AVX2), 1 thread"
+    assert plain(here, NAMES) == plain(there, NAMES) != plain(there.replace("a on", "c on"), NAMES)
 
 
 def test_the_other_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,8 +59,9 @@ def raises(error: Exception) -> Callable[[Tensor], Tensor]:
     ids=["more", "fewer", "maps", "classes", "tuple", "error", "assertion", "double", "lazy", "class"],
 )
 def test_a_net_whose_answer_is_no_row_of_logits(model: Any, said: str, tmp_path: Path) -> None:
+    in_float32 = small_recipe(precision="fp32")  # on a processor with bfloat16, auto gives answers in that
     with pytest.raises(UserError, match=said):
-        onecycle.train(small_recipe(), model=model, data=dataset(), out=tmp_path / "run", observer=Observer())
+        onecycle.train(in_float32, model=model, data=dataset(), out=tmp_path / "run", observer=Observer())
     assert not (tmp_path / "run").exists()
 
 

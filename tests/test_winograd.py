@@ -11,10 +11,17 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import onecycle
+from onecycle.convolution import winograd
 from onecycle.hardware import fast
 
 CPU = torch.device("cpu")
 NEAR = {"rtol": 1e-4, "atol": 1e-4}  # of values about 1
+
+
+@pytest.fixture(autouse=True)
+def _without_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor for which the sizes here are chosen; what is computed is the same on any."""
+    monkeypatch.setattr(winograd, "abilities", lambda: frozenset({"avx2"}))
 
 
 def channels_last(*shape: int) -> Tensor:
@@ -123,6 +130,12 @@ def test_it_is_used_where_it_is_faster() -> None:
     assert runs_winograd(channels_last(64, 512, 4, 4), conv(512, 512))
     assert runs_winograd(channels_last(64, 512, 3, 3), conv(512, 512))
     assert runs_winograd(channels_last(4, 64, 32, 32), conv(padding="same"))
+
+
+def test_more_channels_are_needed_where_pytorch_has_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "abilities", lambda: frozenset({"avx2", "avx512f"}))
+    assert not runs_winograd(channels_last(4, 64, 32, 32), conv())
+    assert runs_winograd(channels_last(4, 128, 32, 32), conv(128, 128))
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,8 @@ def _in_process(words: list[str]) -> tuple[str, str]:
 
 
 def plain(line: str, names: tuple[str, ...]) -> str:
-    """A line without what another processor may compute otherwise: numbers, and which of the names it is."""
+    """A line without what is otherwise on another processor: numbers, which of the names it is, and its own name."""
     line = re.sub(rf"\b({'|'.join(names)})\b", "NAME", line)
-    line = re.sub(r"\bbfloat16\b", "float32", line).replace(" (AVX2)", "")  # as the processor multiplies it or not
+    line = re.sub(r"\b(?:float32|bfloat16) on .+?(?=, \d+ thread)", "float32 on PROCESSOR", line)
     line = re.sub(r"[<>]?[-+]?\d[\d.,:]*(?:e[-+]\d+)?%?", "0", line)
     return " ".join(line.replace("errors", "error").replace("mistakes", "mistake").split())

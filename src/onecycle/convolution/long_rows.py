@@ -44,9 +44,10 @@ def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
 
 
 def _in_bfloat16(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return images_nchw.dtype == weight_ochw.dtype == torch.bfloat16
+    dtypes = {images_nchw.dtype, weight_ochw.dtype}
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
+        return dtypes <= {torch.float32, torch.bfloat16}  # float64 it leaves as it is
+    return dtypes == {torch.bfloat16}
 
 
 class _LongRowsConvolution(torch.autograd.Function):
@@ -79,7 +80,7 @@ def weight_gradient(images_nchw: Tensor, weight_ochw: Tensor, grad_nohw: Tensor)
     """The filters' gradient [o, c, 3, 3] for that of the output [n, o, h, w]."""
     width = images_nchw.shape[3] + 1
     # Two blocks where a short row could fill one badly.
-    count = (_BLOCK if 2 * width > _BLOCK // 2 else 2 * _BLOCK) // width
+    count = max(1, (_BLOCK if 2 * width > _BLOCK // 2 else 2 * _BLOCK) // width)
     rows = _side_by_side(grad_nohw, count), _side_by_side(images_nchw, count)
     return _gradients(*rows, weight_ochw, [False, True, False])[1]
 

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..processor import abilities
+
 
 class _Filtering(NamedTuple):
     """The matrices of F(m x m, 3x3), t = m + 2: `of_image` B' [t, t], `of_filter` G [t, 3], `of_products` A' [m, t]."""
@@ -59,9 +61,10 @@ def _filtering(*points: int) -> _Filtering:
 _FILTERINGS = (_filtering(0, 1, -1, 2, -2), _filtering(0, 1, -1, 2))
 _TILES_AT_ONCE = 256  # so that what they become is still in the processor's cache when it is needed
 _FEWEST_TILES = 64  # for fewer than these, to transform the filters takes longer than to apply them
-# What the transformation of a value takes for each channel, as multiply-adds of the products: it tells the layers that
-# benchmarks/convolutions.py finds faster from the others, on an AMD EPYC with AVX2.
-_OVERHEAD = 75
+# What the transformation of a value takes for each channel, as multiply-adds of the products, in whose time a processor
+# with AVX-512 makes more of them: it tells the layers that benchmarks/convolutions.py finds faster from the others, on
+# an AMD EPYC without it and on an Intel Xeon with it.
+_OVERHEAD, _OVERHEAD_AVX512 = 75, 130
 
 
 def convolved(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
@@ -77,7 +80,8 @@ def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
     images, inputs, height, width = images_nchw.shape
     outputs, filtering = len(weight_ochw), _best(height, width)
     tiles = filtering.count(height) * filtering.count(width)
-    ours = tiles * filtering.products * (inputs * outputs + _OVERHEAD * (inputs + outputs))
+    overhead = _OVERHEAD_AVX512 if "avx512f" in abilities() else _OVERHEAD
+    ours = tiles * filtering.products * (inputs * outputs + overhead * (inputs + outputs))
     return images * tiles >= _FEWEST_TILES and ours < 9 * height * width * inputs * outputs
 
 
