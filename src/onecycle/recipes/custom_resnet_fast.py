@@ -19,7 +19,8 @@ def custom_resnet_fast() -> Recipe:
     """
     return custom_resnet().evolve(
         name="custom_resnet_fast",
-        augment={"resize": ((0, 24), (6, 32))},
-        optimizer=Component(name="muon", adamw_lr=0.01),
-        schedule=Component(name="piecewise_linear", epochs=12, knots=((0, 0.2), (12, 0.0))),
+        data={"batch_size": 1024},
+        augment={"resize": ((0, 24), (4, 32))},
+        optimizer=Component(name="muon", adamw_lr=0.02),
+        schedule=Component(name="piecewise_linear", epochs=12, knots=((0, 0.12), (12, 0.0))),
     )
