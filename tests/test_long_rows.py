@@ -74,7 +74,8 @@ def test_a_layer_computes_what_it_does_without_it(bias: bool) -> None:
     found, expected = (computed(images, layer, ours=ours) for ours in (True, False))
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype and one.stride() == other.stride()
-        assert (one - other).norm() < 0.01 * other.norm()
+        # A processor without bfloat16 rounds the sums to it as well, and ours are other sums.
+        assert (one - other).norm() < 0.02 * other.norm()
     if not bias:
         assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
 
