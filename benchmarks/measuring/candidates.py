@@ -119,6 +119,7 @@ def _rate(lr: float, changes: Changes) -> Changes:
 _SMOOTHING: Changes = {"loss.label_smoothing": 0.1}
 _PADDING: Changes = {"augment.crop_padding": 3}
 _MOMENTUM: Changes = {"optimizer.momentum": 0.8}
+_THIRTEEN_1024 = _rate(0.2, {**_batches_of_1024(_THIRTEEN_EPOCHS), **_PADDING})
 _EIGHTEEN_1024 = _batches_of_1024(_EIGHTEEN_EPOCHS)
 
 TUNINGS = {
@@ -175,7 +176,9 @@ TUNINGS = {
             "thirteen_bl_lr0.16": _rate(0.16, {**_batches_of_1024(_THIRTEEN_EPOCHS), **_SMOOTHING}),
             "thirteen_bl_lr0.12": _rate(0.12, {**_batches_of_1024(_THIRTEEN_EPOCHS), **_SMOOTHING}),
             "fifteen_bp_lr0.18": _rate(0.18, {**_batches_of_1024(_FIFTEEN_EPOCHS), **_PADDING}),
-            "thirteen_bp_lr0.2": _rate(0.2, {**_batches_of_1024(_THIRTEEN_EPOCHS), **_PADDING}),
+            "thirteen_bp_lr0.2": _THIRTEEN_1024,
+            "thirteen_bp_lr0.2_s1": {**_THIRTEEN_1024, "seed": 1},
+            "thirteen_bp_lr0.2_s2": {**_THIRTEEN_1024, "seed": 2},
             "thirteen_bp_lr0.16": _rate(0.16, {**_batches_of_1024(_THIRTEEN_EPOCHS), **_PADDING}),
             "smoothing0.1": {"loss.label_smoothing": 0.1},
             "batch256": {"data.batch_size": 256, "schedule.knots": [[0, 0.14], [13, 0.0]]},
