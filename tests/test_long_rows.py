@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -72,10 +74,11 @@ def test_a_layer_computes_what_it_does_without_it(bias: bool) -> None:
     torch.manual_seed(0)
     images, layer = images_of(70, 64, 5, 6), conv(bias=bias)
     found, expected = (computed(images, layer, ours=ours) for ours in (True, False))
-    for one, other in zip(found, expected, strict=True):
+    truth = computed(images.double(), copy.deepcopy(layer).double(), ours=False)
+    for one, other, true in zip(found, expected, truth, strict=True):
         assert one.dtype == other.dtype and one.stride() == other.stride()
-        # A processor without bfloat16 rounds the sums to it as well, and ours are other sums.
-        assert (one - other).norm() < 0.02 * other.norm()
+        # As near the truth as PyTorch's, whose rounding differs between processors; ours rounds once more for a bias.
+        assert (one - true).norm() < 1.5 * (other - true).norm() < 0.03 * true.norm()
     if not bias:
         assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
 
