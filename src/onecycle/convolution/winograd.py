@@ -74,7 +74,7 @@ def convolved(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
 
 
 def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
-    """Whether these are float32, and `winograd` takes less time for them than PyTorch."""
+    """Whether these are float32, and `convolved` takes less time for them than PyTorch."""
     if any(x.dtype != torch.float32 for x in (images_nchw, weight_ochw)) or torch.is_autocast_enabled("cpu"):
         return False
     images, inputs, height, width = images_nchw.shape
@@ -91,7 +91,7 @@ def _best(height: int, width: int) -> _Filtering:
 
 
 class _WinogradConvolution(torch.autograd.Function):
-    """`winograd`, and its gradients."""
+    """The convolution and its gradients."""
 
     @staticmethod
     def forward(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
