@@ -9,7 +9,8 @@ def digits() -> Recipe:
     No flip: a 2 is not an S.
 
     Measured: 99.17% of the 360 test images, one run, seed 0; 82 s of training on two cores of an AMD EPYC in bfloat16.
-    On two that end at AVX2, in float32: 98.89%, one image fewer, in 195 s.
+    On two that end at AVX2, in float32: 98.89%, one image fewer, in 195 s; on two of an Intel Xeon with AMX: 99.44%,
+    one image more, in 34 s.
 
     onecycle train digits
     """
