@@ -31,9 +31,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import onecycle
-from onecycle.convolution import long_rows, winograd
 from onecycle.files import write_csv, write_json
 from onecycle.hardware import autocast, environment, resolve_precision, reused_memory
+from onecycle.layers import long_rows, winograd
 
 LAYERS = {
     "custom_resnet, 32": [(64, 128, 32), (128, 128, 16), (128, 256, 16), (256, 512, 8), (512, 512, 4)],
@@ -140,7 +140,7 @@ def gradient_errors(images: int = 64) -> dict[str, float]:
     x, labels = channels_last(images, 3, 32), torch.arange(images) % 10
     ways: dict[str, contextlib.AbstractContextManager[Any]] = {
         "pytorch": contextlib.nullcontext(),
-        "ours": onecycle.FastConvolutions(),
+        "ours": onecycle.FastLayers(),
     }
     found = {}
     for precision in OURS:

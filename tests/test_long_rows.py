@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import onecycle
-from onecycle.convolution import long_rows
 from onecycle.hardware import fast
+from onecycle.layers import long_rows
 
 CPU = torch.device("cpu")
 OURS = "_LongRowsConvolutionBackward"
@@ -38,7 +38,7 @@ def computed(images: Tensor, layer: nn.Module, *, ours: bool) -> tuple[Tensor, .
     images = images.detach().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         if ours:
-            with onecycle.FastConvolutions():
+            with onecycle.FastLayers():
                 out = layer(images)
         else:
             out = layer(images)
@@ -104,7 +104,7 @@ def test_it_is_used_where_it_is_faster() -> None:
     with fast("bf16", CPU):
         assert type(conv()(images_of(64, 64, 10, 10)).grad_fn).__name__ == OURS
     whole = conv().bfloat16()
-    with onecycle.FastConvolutions():
+    with onecycle.FastLayers():
         assert type(whole(images_of(64, 64, 4, 4, dtype=torch.bfloat16)).grad_fn).__name__ == OURS
 
 
@@ -134,7 +134,7 @@ def test_no_gradient_no_copies() -> None:
 
 @pytest.mark.usefixtures("matrix_units")
 def test_float16_is_left_alone() -> None:
-    with torch.autocast("cpu", torch.float16), onecycle.FastConvolutions():
+    with torch.autocast("cpu", torch.float16), onecycle.FastLayers():
         assert type(conv()(images_of(64, 64, 4, 4)).grad_fn).__name__ != OURS
 
 

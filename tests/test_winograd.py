@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import onecycle
-from onecycle.convolution import winograd
 from onecycle.hardware import fast
+from onecycle.layers import winograd
 
 CPU = torch.device("cpu")
 NEAR = {"rtol": 1e-4, "atol": 1e-4}  # of values about 1
@@ -30,7 +30,7 @@ def channels_last(*shape: int) -> Tensor:
 
 def runs_winograd(images: Tensor, layer: nn.Module) -> bool:
     """Whether the layer's output comes from Winograd's filtering, by the operations that PyTorch runs."""
-    with profile(activities=[ProfilerActivity.CPU]) as found, onecycle.FastConvolutions(), torch.no_grad():
+    with profile(activities=[ProfilerActivity.CPU]) as found, onecycle.FastLayers(), torch.no_grad():
         layer(images)
     names = {event.name for event in found.events() or []}
     assert ("aten::bmm" in names) != ("aten::conv2d" in names)
@@ -62,7 +62,7 @@ def test_outputs_and_gradients_are_those_of_float64_for_any_shape(
     torch.manual_seed(seed)
     x, layer = channels_last(images, inputs, height, width).requires_grad_(), conv(inputs, outputs, bias=bias)
     wanted = [x, *layer.parameters()]
-    with onecycle.FastConvolutions():
+    with onecycle.FastLayers():
         out = layer(x)
     grad = channels_last(*out.shape)
     found = (out, *torch.autograd.grad(out, wanted, grad))
@@ -79,7 +79,7 @@ def test_zeros_are_around_the_images_and_every_filter_looks_where_it_should() ->
     assert runs_winograd(x, layer)
     with torch.no_grad():
         layer.weight.copy_(torch.eye(576).view(576, 64, 3, 3))
-        with onecycle.FastConvolutions():
+        with onecycle.FastLayers():
             out = layer(x).view(4, 64, 9, 15, 21)
     padded = F.pad(x, (1, 1, 1, 1))
     for number in range(9):
@@ -90,7 +90,7 @@ def test_zeros_are_around_the_images_and_every_filter_looks_where_it_should() ->
 def test_the_output_lies_in_memory_as_pytorchs_own_and_may_be_changed_in_place() -> None:
     x, layer = channels_last(8, 64, 18, 13), conv(bias=False)
     assert runs_winograd(x, layer)
-    with onecycle.FastConvolutions():
+    with onecycle.FastLayers():
         out = F.relu_(layer(x))
     assert out.stride() == layer(x).stride()
     out.sum().backward()
@@ -99,7 +99,7 @@ def test_the_output_lies_in_memory_as_pytorchs_own_and_may_be_changed_in_place()
 def test_only_the_gradients_that_are_needed_are_computed() -> None:
     x, layer = channels_last(8, 64, 16, 16), conv()
     assert runs_winograd(x, layer)
-    with onecycle.FastConvolutions():
+    with onecycle.FastLayers():
         layer(x).sum().backward()
         assert x.grad is None
         assert layer.weight.grad is not None
@@ -114,7 +114,7 @@ def test_the_same_bits_each_time() -> None:
     assert runs_winograd(x, layer)
 
     def gradients() -> list[Tensor]:
-        with onecycle.FastConvolutions():
+        with onecycle.FastLayers():
             out = layer(x)
         return [out, *torch.autograd.grad(out.square().sum(), layer.parameters())]
 
@@ -160,7 +160,7 @@ def test_more_channels_are_needed_where_pytorch_has_avx512(monkeypatch: pytest.M
 )
 def test_all_else_is_computed_as_ever(images: Tensor, layer: nn.Conv2d) -> None:
     assert not runs_winograd(images, layer)
-    with torch.no_grad(), onecycle.FastConvolutions():
+    with torch.no_grad(), onecycle.FastLayers():
         found = layer(images)
     with torch.no_grad():
         assert torch.equal(found, layer(images))
@@ -180,7 +180,7 @@ def test_transforms_of_torch_func_compute_as_ever() -> None:
 
     heads = torch.randn(3, 128, 2)
     wanted, of_wanted = each(parameters, x), of_heads(heads)
-    with onecycle.FastConvolutions():
+    with onecycle.FastLayers():
         found, of_found = each(parameters, x), of_heads(heads)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted) and torch.equal(of_found, of_wanted)
 
@@ -201,7 +201,7 @@ def test_a_net_on_the_processor_computes_with_it_in_float32(precision: str) -> N
 def test_torch_compile_compiles_pytorchs_own_convolution() -> None:
     x, layer = channels_last(4, 64, 32, 32), conv()
     compiled = torch.compile(layer, backend="aot_eager")
-    with torch.no_grad(), onecycle.FastConvolutions():
+    with torch.no_grad(), onecycle.FastLayers():
         found = compiled(x)
     with torch.no_grad():
         assert torch.equal(found, layer(x))
@@ -211,19 +211,19 @@ def test_a_wrong_call_fails_as_it_does_in_pytorch() -> None:
     layer, x = conv(), channels_last(4, 32, 32, 32)
     with pytest.raises(RuntimeError) as theirs:
         layer(x)
-    with pytest.raises(RuntimeError) as ours, onecycle.FastConvolutions():
+    with pytest.raises(RuntimeError) as ours, onecycle.FastLayers():
         layer(x)
     assert str(ours.value) == str(theirs.value)
 
 
 def test_what_pytorch_makes_by_default_changes_nothing() -> None:
     x, layer = channels_last(4, 64, 32, 32), conv()
-    with onecycle.FastConvolutions():
+    with onecycle.FastLayers():
         expected = layer(x)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with onecycle.FastConvolutions(), torch.device("meta"):
+        with onecycle.FastLayers(), torch.device("meta"):
             assert torch.equal(layer(x), expected)
     finally:
         torch.set_default_dtype(before)
@@ -244,7 +244,7 @@ def test_a_nets_gradients_are_nearly_as_true_as_with_pytorchs_own() -> None:
         return torch.cat([p.grad.flatten().double() for p in net.parameters() if p.grad is not None])
 
     direct = gradients(net, x)
-    with onecycle.FastConvolutions():
+    with onecycle.FastLayers():
         ours = gradients(net, x)
     truth = gradients(net.double(), x.double())
     assert 0 < (ours - truth).norm() < 3 * (direct - truth).norm() < 0.03 * truth.norm()

@@ -53,7 +53,7 @@ def step_flop(recipe: onecycle.Recipe, images: ImageSet, side: int) -> StepFlop:
     precision = "fp32" if recipe.precision == "fp16" else resolve_precision(recipe.precision, cpu)
     few = recipe.evolve(precision=precision, compile="none", data={"batch_size": _COUNTED_IMAGES, "train_limit": None})
     steps = Steps(few, images.subset(np.arange(_COUNTED_IMAGES)), cpu, side=side)
-    steps.fast_convolutions = False
+    steps.fast_layers = False
     batch = next(steps.batches())
     with FlopCounterMode(display=False) as counter:
         loss = steps.loss(steps.forward(batch), batch)

@@ -31,8 +31,8 @@ _WHOLE_PARTS = (AUGMENTATION, LOSS, OPTIMIZER)  # whose operations are of that g
 _WORDS = (
     (COPIES, r"copy|clone|contiguous|aten::to$|ToCopy|fill_|zero_|zeros|ones_like"),
     ("convolution", r"conv(olution|\d)"),
-    ("normalisation", r"(batch|group|layer)_?norm"),
-    ("activation", r"gelu|silu|relu|threshold"),
+    ("normalisation", r"(batch|group|layer)_?norm|_BatchNorm"),
+    ("activation", r"gelu|silu|relu|threshold|_Activation"),
     ("pooling", r"pool"),
     ("linear layer", r"linear|addmm|aten::mm|MmBackward"),
     (LOSS, r"loss|softmax"),
@@ -140,7 +140,7 @@ def _group(names: list[str]) -> str:
 
 def _gflop(steps: Steps, batch: Batch) -> dict[str, float]:
     """By definition, of a step's convolutions, each way, and of all else that multiplies matrices in the optimiser."""
-    steps.fast_convolutions = False
+    steps.fast_layers = False
     with FlopCounterMode(display=False) as counter:
         steps.backward(steps.loss(steps.forward(batch), batch))
     counts = {str(name): number for name, number in counter.get_flop_counts()["Global"].items()}

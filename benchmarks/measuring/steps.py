@@ -40,7 +40,7 @@ class Steps:
         self.state = TrainingState.new(self.recipe, build_net(self.recipe, len(images.classes)), self._schedule, device)
         initialize(self.state.net, build_loader(self.recipe, images, device, train=False))
         self.state.net.train()
-        self.fast_convolutions = recipe.compile == "none"  # as in the loop
+        self.fast_layers = recipe.compile == "none"  # as in the loop
         self._net: Callable[[Tensor], Tensor] = self.state.net
         self.compile_seconds = 0.0
         if recipe.compile != "none":
@@ -56,7 +56,7 @@ class Steps:
 
     def forward(self, batch: Batch) -> Tensor:
         """The logits [b, classes] in the recipe's precision."""
-        with (fast if self.fast_convolutions else autocast)(self.recipe.precision, self.device):
+        with (fast if self.fast_layers else autocast)(self.recipe.precision, self.device):
             return self._net(batch.images_nchw)
 
     def loss(self, logits_nk: Tensor, batch: Batch) -> Tensor:

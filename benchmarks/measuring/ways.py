@@ -7,12 +7,15 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import Tensor
 
 import onecycle
 from onecycle.data import Batch, ImageSet
 from onecycle.hardware import resolve_precision
+from onecycle.layers import native
 from onecycle.processor import abilities
 
 from .flops import step_flop
@@ -34,7 +37,8 @@ class Way:
 
     name: str
     channels_last: bool = False
-    fast_convolutions: bool = False
+    fast_layers: bool = False
+    native_loops: bool = False
     precision: str = "fp32"
     one_update: bool = False
     keep_memory: bool = False
@@ -44,11 +48,13 @@ class Way:
 def ways(precision: str, device: torch.device, *, one_update: bool) -> list[Way]:
     """From the usual way to the loop's, and that compiled; `one_update` where the optimiser can update all at once."""
     found = [Way("float32, channels first")]
-    fast_convolutions = device.type == "cpu" and (precision == "fp32" or "amx_tile" in abilities())
+    fast_layers = device.type == "cpu" and (precision == "fp32" or "amx_tile" in abilities())
+    loops = {"fast_layers": True, "native_loops": True} if device.type == "cpu" and native.library() else {}
     more: dict[str, dict[str, Any]] = {
         "channels last": {"channels_last": True},
         precision: {"precision": precision},
-        FAST_CONVOLUTIONS[precision]: {"fast_convolutions": fast_convolutions},
+        FAST_CONVOLUTIONS[precision]: {"fast_layers": fast_layers},
+        "loops in C++": loops,
         "one update": {"one_update": True},
         "memory kept": {"keep_memory": True},
         "compiled": {"compile": "default"},
@@ -67,7 +73,8 @@ class WaySteps(Steps):
         changed = recipe.evolve(precision=way.precision, compile=way.compile)
         super().__init__(changed, images, device, side=images.image_size)
         self.state.net.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self.fast_convolutions = way.fast_convolutions and way.compile == "none"
+        self.fast_layers = way.fast_layers and way.compile == "none"
+        self._native_loops = way.native_loops
         if not way.one_update:
             for group in self.state.optimizer.param_groups:
                 group.update({key: False for key in ("fused", "foreach") if key in group})
@@ -76,6 +83,13 @@ class WaySteps(Steps):
         """The same images, with their channels where the way has them."""
         for batch in super().batches():
             yield batch._replace(images_nchw=batch.images_nchw.contiguous(memory_format=self._layout))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The logits, by the layers that the way has."""
+        if self._native_loops:
+            return super().forward(batch)
+        with mock.patch.object(native, "library", return_value=None):
+            return super().forward(batch)
 
 
 def compared(

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
         train,
     )
     from .comparison import Comparison
-    from .convolution import FastConvolutions
     from .data import Dataset, ImageSet
     from .errors import OnecycleError, Stopped, TrainingFailed, UserError
     from .evaluation import Evaluation
     from .exporting import Export
+    from .layers import FastLayers
     from .observer import Observer, Observers, Progress
     from .prediction import Predictions
     from .progress import NotebookObserver, TerminalObserver
@@ -53,7 +53,7 @@ _HOME_OF = {
     "Dataset": "data",
     "Evaluation": "evaluation",
     "Explanation": "api",
-    "FastConvolutions": "convolution",
+    "FastLayers": "layers",
     "FoldsExplanation": "api",
     "Export": "exporting",
     "ImageSet": "data",
@@ -101,7 +101,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Export",
-    "FastConvolutions",
+    "FastLayers",
     "FoldsExplanation",
     "ImageSet",
     "NotebookObserver",

@@ -20,8 +20,8 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from .convolution import FastConvolutions
 from .errors import UserError, suggestion
+from .layers import FastLayers, native
 from .processor import abilities, cpu_words
 from .recipes.schema import Precision
 
@@ -75,7 +75,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 @contextlib.contextmanager
 def fast(precision: str, device: torch.device) -> Iterator[None]:
     """The context in which a net computes in a resolved precision the fastest way there is on the device."""
-    with autocast(precision, device), FastConvolutions() if device.type == "cpu" else contextlib.nullcontext():
+    with autocast(precision, device), FastLayers() if device.type == "cpu" else contextlib.nullcontext():
         yield
 
 
@@ -157,9 +157,9 @@ def reused_memory(device: torch.device) -> Iterator[None]:
 
 @functools.cache
 def source_digest() -> str:
-    """The SHA-256 of all modules of this package, by which processes know that they run the same code."""
+    """The SHA-256 of all sources of this package, by which processes know that they run the same code."""
     digest, package = hashlib.sha256(), Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -176,6 +176,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
+        "native_loops": device.type == "cpu" and native.library() is not None,
         "git_commit": _git_commit(),
         "argv": [_PASSWORD.sub(r"\1***", word) for word in sys.argv],
     }

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ... import evaluation, optim, plots
-from ...convolution import FastConvolutions
 from ...errors import UserError
 from ...hardware import resolve_device, resolve_precision, seed_generators, to_channels_last
+from ...layers import FastLayers
 from ...preparation import build_net, build_schedule, class_weights, initialize, with_own
 from ...randomness import step_seed
 from ...recipes import Recipe, checked, flatten, recipe
@@ -103,7 +103,7 @@ class LitClassifier(LightningModule):
 
     def forward(self, images_nchw: Tensor) -> Tensor:
         """Logits [b, classes]."""
-        with FastConvolutions() if images_nchw.device.type == "cpu" else nullcontext():  # as our own loop
+        with FastLayers() if images_nchw.device.type == "cpu" else nullcontext():  # as our own loop
             logits_nk: Tensor = self.net(images_nchw)
         return logits_nk
 
