@@ -4,11 +4,12 @@
 
 The usual way is float32 with the channels first, and an update for each weight on its own. Then, one on top of the
 other: channels last; the recipe's precision; our convolutions, on a processor in float32 Winograd's, in bfloat16 with
-matrix units those of images side by side; one update for all weights, where the optimiser is one of torch's; and memory
-that is kept between steps, which makes it the step of `onecycle train`; then the net compiled by torch.compile, which
-the recipe's key `compile` does and which takes the place of our convolutions. Steps are made of the loop's own pieces,
-on images of the set's own size, augmentation included. In each round all ways take turns; a value is the median of all
-steps after the warm-ups, `faster` how many times as fast as the way before it, the median over the rounds.
+matrix units those of images side by side; pooling, BatchNorm and activations by loops in C++; one update for all
+weights, where the optimiser is one of torch's; and memory that is kept between steps, which makes it the step of
+`onecycle train`; then the net compiled by torch.compile, which the recipe's key `compile` does and which takes the
+place of our layers. Steps are made of the loop's own pieces, on images of the set's own size, augmentation included. In
+each round all ways take turns; a value is the median of all steps after the warm-ups, `faster` how many times as fast
+as the way before it, the median over the rounds.
 
 CIFAR-10 is used where it is found, random images of its shape otherwise. Nothing else should be running. The table goes
 to benchmarks/results/step_by_step_HARDWARE.csv, the environment to .json.

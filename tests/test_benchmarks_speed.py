@@ -246,6 +246,32 @@ def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error
         assert 0 < errors[f"{way}_fp32"] < 0.1 * errors[f"{way}_bf16"] < 0.1
 
 
+@pytest.mark.skipif(not LOOPS, reason="this machine has no C++ compiler")
+def test_loops_are_compared(tmp_path, monkeypatch):
+    module = script("loops", monkeypatch)
+    monkeypatch.setattr(
+        module, "SHAPES", {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32)], "GELU": [(4, 9)]}
+    )
+    run("loops", monkeypatch, "--images", "20", "--rounds", "2", "--precision", "fp32", "--out", tmp_path)
+
+    rows = table(next(tmp_path.glob("loops_*.csv")))
+    assert [(row["layer"], row["used"]) for row in rows] == [
+        ("max-pooling", "True"),
+        ("max-pooling", "False"),
+        ("BatchNorm", "True"),
+        ("GELU", "False"),
+    ]
+    assert all(0 < float(row["faster_min"]) <= float(row["faster"]) <= float(row["faster_max"]) for row in rows)
+    assert json.loads(next(tmp_path.glob("loops_*.json")).read_text())["environment"]["native_loops"] is True
+
+
+def test_without_a_compiler_there_are_no_loops_to_compare(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(native, "library", lambda: None)
+    with pytest.raises(SystemExit) as caught:
+        run("loops", monkeypatch, "--out", tmp_path)
+    assert caught.value.code == 2 and "they need a C++ compiler" in capsys.readouterr().err
+
+
 def test_growth_is_measured_and_drawn(tmp_path, monkeypatch, no_cifar, small_products):
     run("scaling", monkeypatch, tiny(tmp_path), "--quick", "--device", "cpu", "--out", tmp_path)
 

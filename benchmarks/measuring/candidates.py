@@ -118,6 +118,7 @@ def _rate(lr: float, changes: Changes) -> Changes:
 
 _SMOOTHING: Changes = {"loss.label_smoothing": 0.1}
 _PADDING: Changes = {"augment.crop_padding": 3}
+_SMALL_FOR_LONGER: Changes = {"augment.resize": [[0, 20], [8, 24], [12, 28], [15, 32]]}
 _MOMENTUM: Changes = {"optimizer.momentum": 0.8}
 _THIRTEEN_1024 = _rate(0.2, {**_batches_of_1024(_THIRTEEN_EPOCHS), **_PADDING})
 _EIGHTEEN_1024 = _batches_of_1024(_EIGHTEEN_EPOCHS)
@@ -169,6 +170,9 @@ TUNINGS = {
             "eighteen_bp": {**_EIGHTEEN_1024, **_PADDING},
             "eighteen_bp_s1": {**_EIGHTEEN_1024, **_PADDING, "seed": 1},
             "eighteen_bl": {**_EIGHTEEN_1024, **_SMOOTHING},
+            "eighteen_bl_s1": {**_EIGHTEEN_1024, **_SMOOTHING, "seed": 1},
+            "eighteen_bl_s2": {**_EIGHTEEN_1024, **_SMOOTHING, "seed": 2},
+            "eighteen_bl_small": {**_EIGHTEEN_1024, **_SMOOTHING, **_SMALL_FOR_LONGER},
             "eighteen_bigp": {**_EIGHTEEN_1024, **_PADDING, "data.batch_size": 1536},
             "sixteen_bl": {**_batches_of_1024(_SIXTEEN_EPOCHS), **_SMOOTHING},
             "thirteen_bl": {**_batches_of_1024(_THIRTEEN_EPOCHS), **_SMOOTHING},

@@ -43,7 +43,7 @@ class _BatchNorm(torch.autograd.Function):
         rows, channels = images_nchw.numel() // len(weight), len(weight)
         center = images_nchw[0].float().mean((1, 2))  # near the mean, so that little is lost where that is far from 0
         first, second = _sums("moments", images_nchw, center) / rows
-        mean, variance = center + first, second - first.square()
+        mean, variance = center + first, (second - first.square()).clamp(min=0)
         for moment, value in zip(running, (mean, variance * (rows / (rows - 1))), strict=True):
             moment.mul_(1 - momentum).add_(value, alpha=momentum)
         inverse = (variance + eps).rsqrt()
