@@ -1,4 +1,4 @@
-"""Pooling, BatchNorm and activations on a processor: the loops in C++ beside PyTorch's own operations, in time.
+"""Pooling and BatchNorm on a processor: the loops in C++ beside PyTorch's own operations, in time.
 
     python benchmarks/loops.py [--precision fp32 bf16] [--images 512] [--rounds 7] [--out DIR]
 
@@ -30,12 +30,10 @@ from onecycle.files import write_csv, write_json
 from onecycle.hardware import environment, resolve_precision, reused_memory
 from onecycle.layers import native
 
-LAYERS = {"max-pooling": nn.MaxPool2d(2), "BatchNorm": None, "GELU": nn.GELU(), "SiLU": nn.SiLU()}
+LAYERS = {"max-pooling": nn.MaxPool2d(2), "BatchNorm": None}
 SHAPES = {
     "max-pooling": [(128, 32), (256, 16), (512, 8), (64, 31), (256, 15)],
     "BatchNorm": [(64, 32), (128, 16), (256, 8), (64, 15), (256, 7), (256, 3)],
-    "GELU": [(24, 31), (64, 15), (256, 7), (256, 3)],
-    "SiLU": [(64, 15), (256, 7)],
 }
 COLUMNS = (
     *("layer", "channels", "side", "images", "precision", "pytorch_forward_ms", "ours_forward_ms"),

@@ -155,8 +155,6 @@ ENGINE = "autograd::engine::evaluate_function: ConvolutionBackward0"
         (("aten::copy_", "_LongRowsConvolutionBackward", ENGINE, BACKWARD), "convolution, backward"),
         (("aten::empty", "_MaxPool", "onecycle: forward"), "pooling, forward"),
         (("aten::mul", "_BatchNormBackward", BACKWARD), "normalisation, backward"),
-        (("aten::clone", "_Activation", "onecycle: forward"), "copies, conversions, fills"),
-        (("_ActivationBackward", BACKWARD), "activation, backward"),
         (("cudnn_convolution", "ConvolutionBackward0", ENGINE), "convolution, backward"),  # on a thread of its own
         (("aten::threshold_backward", "ReluBackward0", BACKWARD), "activation, backward"),
         (("aten::_log_softmax_backward_data", "LogSoftmaxBackward0", BACKWARD), "loss"),
@@ -249,17 +247,15 @@ def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error
 @pytest.mark.skipif(not LOOPS, reason="this machine has no C++ compiler")
 def test_loops_are_compared(tmp_path, monkeypatch):
     module = script("loops", monkeypatch)
-    monkeypatch.setattr(
-        module, "SHAPES", {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32)], "GELU": [(4, 9)]}
-    )
+    monkeypatch.setattr(module, "SHAPES", {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32), (8, 8)]})
     run("loops", monkeypatch, "--images", "20", "--rounds", "2", "--precision", "fp32", "--out", tmp_path)
 
     rows = table(next(tmp_path.glob("loops_*.csv")))
     assert [(row["layer"], row["used"]) for row in rows] == [
         ("max-pooling", "True"),
         ("max-pooling", "False"),
-        ("BatchNorm", "True"),
-        ("GELU", "False"),
+        ("BatchNorm", "False"),
+        ("BatchNorm", "False"),
     ]
     assert all(0 < float(row["faster_min"]) <= float(row["faster"]) <= float(row["faster_max"]) for row in rows)
     assert json.loads(next(tmp_path.glob("loops_*.json")).read_text())["environment"]["native_loops"] is True

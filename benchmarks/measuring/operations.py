@@ -32,7 +32,7 @@ _WORDS = (
     (COPIES, r"copy|clone|contiguous|aten::to$|ToCopy|fill_|zero_|zeros|ones_like"),
     ("convolution", r"conv(olution|\d)"),
     ("normalisation", r"(batch|group|layer)_?norm|_BatchNorm"),
-    ("activation", r"gelu|silu|relu|threshold|_Activation"),
+    ("activation", r"gelu|silu|relu|threshold"),
     ("pooling", r"pool"),
     ("linear layer", r"linear|addmm|aten::mm|MmBackward"),
     (LOSS, r"loss|softmax"),

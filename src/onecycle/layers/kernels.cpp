@@ -1,4 +1,4 @@
-// Pooling, normalisation and activation of images whose channels are last in memory: loops that wait for memory, so
+// Pooling and normalisation of images whose channels are last in memory: loops that wait for memory, so
 // that each goes over its values as few times as can be. `rows` are pixels, of all images; float32 or bfloat16 values
 // are computed with in float32. Compiled and called by native.py.
 
@@ -173,20 +173,6 @@ void norm_backward(const T *grad_y, const T *x, const float *scale, const float 
     }
 }
 
-// --- functions of one bfloat16 value, by a table of all 65,536 --------------------------------------------------------
-
-void look_up(const bfloat16 *x, const float *table, bfloat16 *y, int64_t count, int64_t threads) {
-#pragma omp parallel for simd num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; i++) store(table[x[i].bits], y[i]);
-}
-
-// grad_x = grad_y * table[x]
-void look_up_backward(const bfloat16 *grad_y, const bfloat16 *x, const float *table, bfloat16 *grad_x, int64_t count,
-                      int64_t threads) {
-#pragma omp parallel for simd num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; i++) store(load(grad_y[i]) * table[x[i].bits], grad_x[i]);
-}
-
 }  // namespace
 
 // What native.py finds by name: pointers to the functions, which keep their parameters in one place.
@@ -203,5 +189,3 @@ EXPORT(scale_and_shift_float32, scale_and_shift<float>);
 EXPORT(scale_and_shift_bfloat16, scale_and_shift<bfloat16>);
 EXPORT(norm_backward_float32, norm_backward<float>);
 EXPORT(norm_backward_bfloat16, norm_backward<bfloat16>);
-EXPORT(look_up_bfloat16, look_up);
-EXPORT(look_up_backward_bfloat16, look_up_backward);

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import activation, long_rows, native, normalization, pooling, winograd
+from . import long_rows, native, normalization, pooling, winograd
 
 # Of a tensor, for which PyTorch's own operation takes longer than to call ours, on an Intel Xeon.
-_FEWEST_VALUES, _FEWEST_VALUES_OF_NORM = 2**16, 2**20
+_FEWEST_VALUES, _FEWEST_VALUES_OF_NORM = 2**16, 2**23
 
 
 class FastLayers(TorchFunctionMode):
@@ -21,8 +21,8 @@ class FastLayers(TorchFunctionMode):
 
     3x3 convolutions take a quarter of the multiplications in float32, by Winograd's minimal filtering; in bfloat16, on
     processors with matrix units (AMX), the gradients of filters of small images are taken of many images side by side.
-    Max-pooling of 2x2 pixels, BatchNorm in training, and GELU and SiLU in bfloat16 go over their values fewer times,
-    in loops in C++ that are compiled when they are first needed, in about a second, where there is a C++ compiler.
+    Max-pooling of 2x2 pixels and BatchNorm in training go over their values fewer times, in loops in C++ that are
+    compiled when they are first needed, in about a second, where there is a C++ compiler.
 
     All that for images whose channels are last in memory, and where it is faster; everything else is computed as ever.
     Results differ from PyTorch's own by rounding, in float32 about 1e-6 of their size, and can be differentiated once.
@@ -100,24 +100,10 @@ def _batch_norm(
     return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
-def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
-    if approximate == "none" and _are_large_images(input, _FEWEST_VALUES) and input.dtype == torch.bfloat16:
-        return activation.activated(F.gelu, input)
-    return F.gelu(input, approximate=approximate)
-
-
-def _silu(input: Tensor, inplace: bool = False) -> Tensor:
-    if not inplace and _are_large_images(input, _FEWEST_VALUES) and input.dtype == torch.bfloat16:
-        return activation.activated(F.silu, input)
-    return F.silu(input, inplace)
-
-
 _LAYERS: dict[Any, Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.max_pool2d: _max_pool2d,
     F.batch_norm: _batch_norm,
-    F.gelu: _gelu,
-    F.silu: _silu,
 }
 
 
