@@ -71,13 +71,9 @@ def _max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    two = kernel_size in (2, (2, 2)) and stride in (None, 2, (2, 2)) and padding in (0, (0, 0))
-    if (
-        two
-        and dilation in (1, (1, 1))
-        and not (ceil_mode or return_indices)
-        and _are_large_images(input, _FEWEST_VALUES)
-    ):
+    by_twos = kernel_size in (2, (2, 2)) and stride in (None, 2, (2, 2)) and padding in (0, (0, 0))
+    plain = by_twos and dilation in (1, (1, 1)) and not (ceil_mode or return_indices)
+    if plain and _are_large_images(input, _FEWEST_VALUES):
         return pooling.max_pooled(input)
     return F.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)  # type: ignore[call-overload]
 
