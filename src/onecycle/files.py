@@ -238,3 +238,21 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def cache_folder() -> Path:
+    """`onecycle` in the user's cache folder. Raises UserError where there is no home folder to look for it in."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification has relative paths ignored.
+    return (cache if cache.is_absolute() else expanded(Path("~/.cache"))) / "onecycle"
+
+
+def expanded(path: Path) -> Path:
+    """With the home folder for `~`. Raises UserError where that is not known."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{path}: the home folder {path.parts[0]} is not known; name the folder in full, "
+            "with --data-dir or ONECYCLE_DATA"
+        ) from None

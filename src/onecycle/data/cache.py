@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..files import disk_errors, locked, read_json, sync, write_json
-from .fetch import cache_folder
+from ..files import cache_folder, disk_errors, locked, read_json, sync, write_json
 
 IMAGES: Final = "images.npy"
 MANIFEST: Final = "manifest.json"

@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ..errors import UserError
-from ..files import disk_errors, locked, sync
+from ..files import cache_folder, disk_errors, expanded, locked, sync
 from .connection import build_opener
 
 DownloadCallback = Callable[[int, "int | None"], None]  # bytes that are there, bytes in all
@@ -63,17 +63,10 @@ def data_folder(data_dir: Path | None = None) -> Path:
     Raises UserError where a path begins with "~" and there is no such home folder.
     """
     if data_dir is not None:
-        return _expanded(Path(data_dir))
+        return expanded(Path(data_dir))
     if named := os.environ.get("ONECYCLE_DATA"):
-        return _expanded(Path(named))
+        return expanded(Path(named))
     return cache_folder()
-
-
-def cache_folder() -> Path:
-    """`onecycle` in the user's cache folder. Raises UserError where there is no home folder to look for it in."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification has relative paths ignored.
-    return (cache if cache.is_absolute() else _expanded(Path("~/.cache"))) / "onecycle"
 
 
 def fetch(
@@ -114,16 +107,6 @@ def fetch(
         f"ONECYCLE_MIRROR, or get {archive.urls[0]} by hand ({archive.size} bytes, MD5 {archive.md5}) "
         f"and put it into {target.absolute()} as {archive.name}"
     )
-
-
-def _expanded(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise UserError(
-            f"{path}: the home folder {path.parts[0]} is not known; name the folder in full, "
-            "with --data-dir or ONECYCLE_DATA"
-        ) from None
 
 
 class _MirrorFailed(Exception):

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..errors import UserError
+from ..files import cache_folder
 from ..processor import abilities, cpu_words
 
 _SOURCE = Path(__file__).with_name("kernels.cpp")
@@ -36,8 +38,8 @@ def library() -> ctypes.CDLL | None:
     made in a temporary folder each time.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        for folder in (_cache_folder, lambda: Path(scratch)):
-            with contextlib.suppress(OSError, RuntimeError, ValueError, subprocess.SubprocessError):
+        for folder in (cache_folder, lambda: Path(scratch)):
+            with contextlib.suppress(OSError, UserError, ValueError, subprocess.SubprocessError):
                 return ctypes.CDLL(str(_made(folder())))
     return None
 
@@ -61,11 +63,6 @@ def _function(name: str) -> Callable[..., None]:
     address = ctypes.c_void_p.in_dll(loaded, name).value
     assert address is not None
     return ctypes.CFUNCTYPE(None)(address)
-
-
-def _cache_folder() -> Path:
-    """Raises RuntimeError where there is no home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onecycle"
 
 
 def _made(folder: Path) -> Path:
