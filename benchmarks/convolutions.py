@@ -2,7 +2,7 @@
 
     python benchmarks/convolutions.py [--precision fp32 bf16] [--images 256] [--rounds 5] [--out DIR]
 
-In float32 ours are Winograd's, in bfloat16 those whose filters' gradient is taken of images side by side.
+In float32 ours are Winograd's, in bfloat16 those that fill a processor's matrix units, where it has some.
 
 Layers of the custom ResNet on images of 32 and of 24 pixels a side, and of fast94's net on 32 and on 20: forward and
 backward, for images and filters, channels last, on normally distributed values. Both sides take turns; `faster` is the
@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 import onecycle
 from onecycle.files import write_csv, write_json
-from onecycle.hardware import autocast, environment, resolve_precision, reused_memory
-from onecycle.layers import long_rows, winograd
+from onecycle.hardware import autocast, environment, reused_memory
+from onecycle.layers import matrix_units, winograd
 
 LAYERS = {
     "custom_resnet, 32": [(64, 128, 32), (128, 128, 16), (128, 256, 16), (256, 512, 8), (512, 512, 4)],
@@ -45,14 +45,14 @@ COLUMNS = (
     *("net", "inputs", "outputs", "side", "images", "precision", "pytorch_ms", "ours_ms", "n"),
     *("faster", "faster_min", "faster_max", "used", "pytorch_error", "ours_error"),
 )
-OURS = {"fp32": (torch.float32, winograd), "bf16": (torch.bfloat16, long_rows)}
+OURS = {"fp32": (torch.float32, winograd), "bf16": (torch.bfloat16, matrix_units)}
 Convolve = Callable[[Tensor, Tensor], Tensor]
 
 
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description="Our convolutions beside PyTorch's own.")
-    parser.add_argument("--precision", nargs="+", choices=OURS, default=(), help="fp32, and bf16 where auto is that")
+    parser.add_argument("--precision", nargs="+", choices=OURS, default=(), help="fp32, and bf16 where there are matrix units")
     parser.add_argument("--images", type=positive, default=256, metavar="N", help="of a batch (256)")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="in each of which both take turns (5)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where to keep the files")
@@ -62,7 +62,9 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> None:
     """A line for each layer."""
     console, cpu = Console(highlight=False), torch.device("cpu")
-    precisions = arguments.precision or dict.fromkeys(("fp32", resolve_precision("auto", cpu)))
+    if "bf16" in arguments.precision and not matrix_units.is_available():
+        raise onecycle.UserError("ours in bf16 need a processor with matrix units (AMX) and a C++ compiler; fp32 here")
+    precisions = arguments.precision or ("fp32", *(["bf16"] if matrix_units.is_available() else []))
     torch.manual_seed(0)
     rows = []
     with reused_memory(cpu):

@@ -1,4 +1,4 @@
-"""Pooling and BatchNorm on a processor: the loops in C++ beside PyTorch's own operations, in time.
+"""Pooling, BatchNorm and activations on a processor: the loops in C++ beside PyTorch's own operations, in time.
 
     python benchmarks/loops.py [--precision fp32 bf16] [--images 512] [--rounds 7] [--out DIR]
 
@@ -30,10 +30,12 @@ from onecycle.files import write_csv, write_json
 from onecycle.hardware import environment, resolve_precision, reused_memory
 from onecycle.layers import native
 
-LAYERS = {"max-pooling": nn.MaxPool2d(2), "BatchNorm": None}
+LAYERS = {"max-pooling": nn.MaxPool2d(2), "BatchNorm": None, "ReLU": nn.ReLU(inplace=True), "GELU": nn.GELU()}
 SHAPES = {
     "max-pooling": [(128, 32), (256, 16), (512, 8), (64, 31), (256, 15)],
     "BatchNorm": [(64, 32), (128, 16), (256, 8), (64, 15), (256, 7), (256, 3)],
+    "ReLU": [(64, 32), (128, 16), (256, 8)],
+    "GELU": [(24, 31), (64, 15), (256, 7), (256, 3)],
 }
 COLUMNS = (
     *("layer", "channels", "side", "images", "precision", "pytorch_forward_ms", "ours_forward_ms"),
@@ -54,7 +56,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     """A line for each layer."""
-    if native.library() is None:
+    if native.library("loops") is None:
         raise onecycle.UserError("there are no loops in C++ here: they need a C++ compiler, c++ or what CXX names")
     console, cpu = Console(highlight=False), torch.device("cpu")
     precisions = arguments.precision or dict.fromkeys(("fp32", resolve_precision("auto", cpu)))
@@ -99,6 +101,7 @@ def compared(name: str, channels: int, side: int, images: int, rounds: int, prec
 
 def timed(layer: nn.Module, x: Tensor, *, ours: bool) -> tuple[float, float, bool]:
     """Milliseconds forward and backward, and whether the loops computed it."""
+    x = x.clone()  # which is no leaf, as ReLU changes it in place
     with onecycle.FastLayers() if ours else contextlib.nullcontext():
         begin = time.perf_counter()
         out = layer(x)

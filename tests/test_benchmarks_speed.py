@@ -12,7 +12,7 @@ import torch
 from speed_benchmarks import CPU, PEER, run, script, table, tiny
 
 import onecycle
-from onecycle.layers import native
+from onecycle.layers import matrix_units, native
 from onecycle.recipes import Component
 
 pytest_plugins = ["speed_fixtures"]
@@ -139,7 +139,8 @@ def test_a_profile_adds_up(tmp_path, monkeypatch, no_cifar, small_products, caps
 
 
 BACKWARD = "onecycle: backward"
-LOOPS = ["loops in C++"] if native.library() else []  # without a C++ compiler there are none
+LOOPS = ["loops in C++"] if native.library("loops") else []  # without a C++ compiler there are none
+UNITS = ["full matrix units"] if matrix_units.is_available() else []
 ENGINE = "autograd::engine::evaluate_function: ConvolutionBackward0"
 
 
@@ -152,7 +153,9 @@ ENGINE = "autograd::engine::evaluate_function: ConvolutionBackward0"
         (("aten::convolution_backward", "ConvolutionBackward0", ENGINE, BACKWARD), "convolution, backward"),
         (("aten::copy_", "aten::reshape", "_WinogradConvolution", "onecycle: forward"), "convolution, forward"),
         (("aten::mm", "_WinogradConvolutionBackward", ENGINE, BACKWARD), "convolution, backward"),
-        (("aten::copy_", "_LongRowsConvolutionBackward", ENGINE, BACKWARD), "convolution, backward"),
+        (("aten::sum", "_ConvolutionBackward", ENGINE, BACKWARD), "convolution, backward"),
+        (("_Convolution", "onecycle: forward"), "convolution, forward"),
+        (("_Relu", "onecycle: forward"), "activation, forward"),
         (("aten::empty", "_MaxPool", "onecycle: forward"), "pooling, forward"),
         (("aten::mul", "_BatchNormBackward", BACKWARD), "normalisation, backward"),
         (("cudnn_convolution", "ConvolutionBackward0", ENGINE), "convolution, backward"),  # on a thread of its own
@@ -179,12 +182,11 @@ def test_each_way_of_a_step_has_one_thing_more(tmp_path, monkeypatch, no_cifar, 
     flops, images = script("measuring.flops", monkeypatch), small.images(20)
     usual = onecycle.recipe(tiny(tmp_path)).evolve(name="usual", optimizer=Component(name="adam"), precision="bf16")
     (tmp_path / "usual.yaml").write_text(usual.to_yaml())
-    monkeypatch.setattr(script("measuring.ways", monkeypatch), "abilities", lambda: frozenset({"amx_tile"}))
     small_steps = ("--rounds", "2", "--steps", "1", "--batch", "8", "--device", "cpu", "--out", tmp_path)
     run("step_by_step", monkeypatch, tmp_path / "usual.yaml", tiny(tmp_path), *small_steps)
 
     rows = table(next(tmp_path.glob("step_by_step_*-1-thread.csv")))
-    names = ["float32, channels first", "channels last", "bf16", "images side by side", *LOOPS]
+    names = ["float32, channels first", "channels last", "bf16", *LOOPS, *UNITS]
     names += ["one update", "memory kept", "compiled"]
     of_muon = [row["way"] for row in rows if row["recipe"] == "fast_tiny"]
     assert [row["way"] for row in rows if row["recipe"] == "usual"] == names
@@ -224,7 +226,10 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
         assert losses == pytest.approx(found["memory kept"], rel=1e-3)
 
 
-@pytest.mark.parametrize(("precision", "used", "error"), [("fp32", ["True", "False"], 1e-5), ("bf16", None, 1e-2)])
+NEEDS_UNITS = pytest.mark.skipif(not UNITS, reason="this machine has no matrix units, or no C++ compiler")
+
+
+@pytest.mark.parametrize(("precision", "used", "error"), [("fp32", ["True", "False"], 1e-5), pytest.param("bf16", ["False", "False"], 1e-2, marks=NEEDS_UNITS)])
 def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error):
     module = script("convolutions", monkeypatch)
     monkeypatch.setattr(module, "LAYERS", {"a net": [(128, 256, 8), (3, 4, 8)]})
@@ -233,7 +238,7 @@ def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error
     run("convolutions", monkeypatch, *options, "--out", tmp_path)
 
     rows = table(next(tmp_path.glob("convolutions_*.csv")))
-    assert [row["used"] for row in rows] == (used or ["False", "False"])
+    assert [row["used"] for row in rows] == used
     for row in rows:
         assert row["precision"] == precision
         assert float(row["faster_min"]) <= float(row["faster"]) <= float(row["faster_max"])
@@ -247,22 +252,24 @@ def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error
 @pytest.mark.skipif(not LOOPS, reason="this machine has no C++ compiler")
 def test_loops_are_compared(tmp_path, monkeypatch):
     module = script("loops", monkeypatch)
-    monkeypatch.setattr(module, "SHAPES", {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32), (8, 8)]})
+    monkeypatch.setattr(module, "SHAPES", {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32), (8, 8)], "ReLU": [(16, 32)], "GELU": [(16, 32)]})
     run("loops", monkeypatch, "--images", "20", "--rounds", "2", "--precision", "fp32", "--out", tmp_path)
 
     rows = table(next(tmp_path.glob("loops_*.csv")))
     assert [(row["layer"], row["used"]) for row in rows] == [
         ("max-pooling", "True"),
         ("max-pooling", "False"),
+        ("BatchNorm", "True"),
         ("BatchNorm", "False"),
-        ("BatchNorm", "False"),
+        ("ReLU", "True"),
+        ("GELU", "False"),
     ]
     assert all(0 < float(row["faster_min"]) <= float(row["faster"]) <= float(row["faster_max"]) for row in rows)
     assert json.loads(next(tmp_path.glob("loops_*.json")).read_text())["environment"]["native_loops"] is True
 
 
 def test_without_a_compiler_there_are_no_loops_to_compare(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(native, "library", lambda name: None)
     with pytest.raises(SystemExit) as caught:
         run("loops", monkeypatch, "--out", tmp_path)
     assert caught.value.code == 2 and "they need a C++ compiler" in capsys.readouterr().err

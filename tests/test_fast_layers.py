@@ -1,4 +1,4 @@
-"""Pooling and BatchNorm by loops in C++: what PyTorch's own give; and when the loops are used."""
+"""Pooling, BatchNorm and activations by loops in C++: what PyTorch's own give; and when the loops are used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from onecycle.layers import mode, native
 from onecycle.models.whitened_convnet import whitened_convnet
 
 CPU = torch.device("cpu")
-NEEDS_COMPILER = pytest.mark.skipif(native.library() is None, reason="this machine has no C++ compiler")
+NEEDS_COMPILER = pytest.mark.skipif(native.library("loops") is None, reason="this machine has no C++ compiler")
 DTYPES = (torch.float32, torch.bfloat16)
 SIZES = {"images": st.integers(1, 9), "channels": st.integers(1, 70), "height": st.integers(2, 9)}
 SIZES |= {"width": st.integers(2, 9), "dtype": st.sampled_from(DTYPES), "seed": st.integers(0, 2**32)}
@@ -122,6 +122,65 @@ def test_batch_norm_is_as_near_float64_as_pytorchs_for_any_shape(
 
 
 @NEEDS_COMPILER
+@settings(deadline=None, max_examples=40)
+@given(**SIZES, inplace=st.booleans())
+def test_relu_is_pytorchs_for_any_shape(
+    images: int, channels: int, height: int, width: int, dtype: torch.dtype, seed: int, inplace: bool
+) -> None:
+    """Also of zeros and of what is no number; in place the images themselves are changed, and their gradient is right."""
+    torch.manual_seed(seed)
+    x = images_of(images, channels, height, width).round().to(dtype)
+    x.permute(0, 2, 3, 1).view(-1)[torch.randint(x.numel(), (3,))] = torch.tensor([float("nan"), -0.0, 3.0]).to(dtype)
+    layer = nn.Sequential(nn.Identity(), nn.ReLU(inplace))
+
+    def found(*, ours: bool) -> list[Tensor]:
+        leaf = x.clone().requires_grad_()
+        before = leaf * 1
+        with onecycle.FastLayers() if ours else contextlib.nullcontext():
+            out = layer(before)
+        assert is_ours(out) == ours and (out.data_ptr() == before.data_ptr()) == inplace
+        torch.manual_seed(1)
+        grad = torch.randn(out.shape).to(dtype).contiguous(memory_format=torch.channels_last)
+        return [out, before, *torch.autograd.grad(out, leaf, grad)]
+
+    for one, other in zip(found(ours=True), found(ours=False), strict=True):
+        assert one.dtype == other.dtype and one.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+@NEEDS_COMPILER
+def test_gelu_of_every_bfloat16_value_is_right_to_its_last_bit() -> None:
+    """And the gradient, where PyTorch's is 1 or 2 bits off too, which computes in float32 and rounds."""
+    every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    every = every[every.isfinite()].view(1, 1, -1, 255).contiguous(memory_format=torch.channels_last)
+    truth = every.double().requires_grad_()
+    out = F.gelu(truth)
+    expected = [out, *torch.autograd.grad(out, truth, torch.ones_like(out))]
+    leaf = every.clone().requires_grad_()
+    with onecycle.FastLayers():
+        out = F.gelu(leaf)
+    assert is_ours(out)
+    found = [out, *torch.autograd.grad(out, leaf, torch.ones_like(out))]
+    for one, other, tiny in zip(found, expected, (1e-7, 2e-5), strict=True):
+        assert not one.isnan().any()
+        assert ((one - other).abs() <= 2**-8 * other.abs() + tiny).all()
+    with onecycle.FastLayers():
+        no_number = F.gelu(torch.full((1, 2, 2, 2), torch.nan).bfloat16().contiguous(memory_format=torch.channels_last))
+    assert no_number.isnan().all()
+
+
+@NEEDS_COMPILER
+@settings(deadline=None, max_examples=30)
+@given(images=st.integers(1, 9), channels=st.integers(1, 70), side=st.integers(1, 40), seed=st.integers(0, 2**32))
+def test_gelu_is_as_near_float64_as_pytorchs_for_any_shape(images: int, channels: int, side: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    x = images_of(images, channels, side, side, dtype=torch.bfloat16)
+    for one, other in zip(*(computed(nn.GELU(), x, ours=ours) for ours in (True, False)), strict=True):
+        assert one.dtype == other.dtype and one.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(one, other, rtol=2**-7, atol=1e-4)  # a bit of either's rounding
+
+
+@NEEDS_COMPILER
 def test_batch_norm_of_many_pixels_far_from_zero_loses_nothing() -> None:
     torch.manual_seed(0)
     x = images_of(64, 2, 128, 128) + 300
@@ -132,7 +191,7 @@ def test_batch_norm_of_many_pixels_far_from_zero_loses_nothing() -> None:
 
 @NEEDS_COMPILER
 def test_a_gradient_that_lies_otherwise_in_memory_is_taken() -> None:
-    for layer in (nn.MaxPool2d(2), batch_norm(5)):
+    for layer in (nn.MaxPool2d(2), batch_norm(5), nn.ReLU(), nn.GELU()):
         x = images_of(4, 5, 6, 8, dtype=torch.bfloat16).requires_grad_()
         with onecycle.FastLayers():
             out = layer(x)
@@ -171,7 +230,7 @@ def test_a_nets_gradients_are_as_true_as_with_pytorchs_own(precision: str, monke
 
     with fast(precision, CPU):
         ours = gradients(net, x)
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(native, "library", lambda name: None)
     with fast(precision, CPU):
         theirs = gradients(net, x)
     net.double()
@@ -192,7 +251,8 @@ def test_a_net_on_the_processor_computes_with_them(precision: str) -> None:
     x = images_of(4, 8, 8, 8)
     with fast(precision, CPU):
         x = F.conv2d(x, images_of(8, 8, 1, 1).requires_grad_())
-        assert is_ours(F.max_pool2d(x, 2)) and is_ours(nn.BatchNorm2d(8)(x))
+        assert is_ours(F.max_pool2d(x, 2)) and is_ours(nn.BatchNorm2d(8)(x)) and is_ours(F.relu(x))
+        assert is_ours(F.gelu(x)) == (precision == "bf16")
 
 
 @NEEDS_COMPILER
@@ -207,6 +267,10 @@ def test_a_net_on_the_processor_computes_with_them(precision: str) -> None:
         (images_of(4, 8, 8, 8).double(), nn.MaxPool2d(2)),
         (torch.randn(4, 8, 8, 8), nn.MaxPool2d(2)),
         (torch.randn(8, 8, 8), nn.MaxPool2d(2)),
+        (images_of(4, 8, 8, 8), nn.GELU()),
+        (images_of(4, 8, 8, 8, dtype=torch.bfloat16), nn.GELU(approximate="tanh")),
+        (images_of(4, 8, 8, 8).double(), nn.ReLU()),
+        (torch.randn(4, 8, 8, 8), nn.ReLU()),
         (images_of(4, 8, 8, 8), nn.BatchNorm2d(8, affine=False)),
         (images_of(4, 8, 8, 8), nn.BatchNorm2d(8, track_running_stats=False)),
         (images_of(4, 8, 8, 8), batch_norm(8).eval()),
@@ -252,7 +316,7 @@ def test_transforms_of_torch_func_and_torch_compile_compute_as_ever() -> None:
 
 def test_what_pytorch_makes_by_default_changes_nothing() -> None:
     x, layer = images_of(4, 8, 8, 8, dtype=torch.bfloat16), batch_norm(8)
-    expected = computed(nn.Sequential(nn.MaxPool2d(2), copy.deepcopy(layer)), x, ours=bool(native.library()))
+    expected = computed(nn.Sequential(nn.MaxPool2d(2), copy.deepcopy(layer)), x, ours=bool(native.library("loops")))
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -269,27 +333,27 @@ def test_what_pytorch_makes_by_default_changes_nothing() -> None:
 
 @NEEDS_COMPILER
 def test_they_are_compiled_once_and_kept(beginning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native.library() is not None
+    assert native.library("loops") is not None
     [kept] = beginning.iterdir()
     monkeypatch.setattr(subprocess, "run", None)  # as there is no second time
     native.library.cache_clear()
-    assert native.library() is not None and [*beginning.iterdir()] == [kept]
+    assert native.library("loops") is not None and [*beginning.iterdir()] == [kept]
 
 
 @NEEDS_COMPILER
 def test_they_are_compiled_where_nothing_can_be_kept(beginning: Path) -> None:
     beginning.parent.write_text("a file where the cache's folder would be")
-    assert native.library() is not None
+    assert native.library("loops") is not None
 
 
 @NEEDS_COMPILER
 def test_a_file_that_is_no_library_is_made_elsewhere(beginning: Path) -> None:
-    assert native.library() is not None
+    assert native.library("loops") is not None
     [kept] = beginning.iterdir()
     native.library.cache_clear()
     kept.unlink()
     kept.write_text("half of it")
-    assert native.library() is not None
+    assert native.library("loops") is not None
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "'"])
@@ -297,7 +361,7 @@ def test_without_a_compiler_all_is_computed_as_ever(
     compiler: str, beginning: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", compiler)
-    assert native.library() is None
+    assert native.library("loops") is None
     x = images_of(4, 8, 8, 8).requires_grad_()
     with onecycle.FastLayers():
         assert not is_ours(F.max_pool2d(x, 2)) and not is_ours(batch_norm(8)(x))
@@ -311,6 +375,6 @@ def test_a_training_says_that_it_has_them() -> None:
 
 @NEEDS_COMPILER
 def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
-    command = ["c++", *native._OPTIONS, "-Wall", "-Wextra", "-Werror", str(native._SOURCE), "-o", str(tmp_path / "x.o")]
+    command = ["c++", *native._OPTIONS, "-Wall", "-Wextra", "-Werror", str(native.source("loops")), "-o", str(tmp_path / "x.o")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -38,7 +38,7 @@ _WORDS = (
     (LOSS, r"loss|softmax"),
     (OPTIMIZER, r"^Optimizer\."),
 )
-_OURS = ("_WinogradConvolution", "_LongRowsConvolution")  # convolutions made of many operations
+_OURS = ("_WinogradConvolution", "_Convolution")  # convolutions made of many operations
 _BOTH_WAYS = ("convolution", "normalisation", "activation", "pooling", "linear layer")
 GROUPS = (
     *(f"{kind}, {way}" for kind in _BOTH_WAYS for way in (_FORWARD, _BACKWARD)),

@@ -15,8 +15,7 @@ from torch import Tensor
 import onecycle
 from onecycle.data import Batch, ImageSet
 from onecycle.hardware import resolve_precision
-from onecycle.layers import native
-from onecycle.processor import abilities
+from onecycle.layers import matrix_units, native
 
 from .flops import step_flop
 from .rates import matrix_rate
@@ -28,9 +27,6 @@ COLUMNS = (
 )
 
 
-FAST_CONVOLUTIONS = {"fp32": "Winograd's convolutions", "bf16": "images side by side", "fp16": ""}
-
-
 @dataclass(frozen=True)
 class Way:
     """How a step is computed; what is not named is left as everybody begins."""
@@ -38,7 +34,7 @@ class Way:
     name: str
     channels_last: bool = False
     fast_layers: bool = False
-    native_loops: bool = False
+    native: tuple[str, ...] = ()  # which of their C++ files are used
     precision: str = "fp32"
     one_update: bool = False
     keep_memory: bool = False
@@ -48,13 +44,15 @@ class Way:
 def ways(precision: str, device: torch.device, *, one_update: bool) -> list[Way]:
     """From the usual way to the loop's, and that compiled; `one_update` where the optimiser can update all at once."""
     found = [Way("float32, channels first")]
-    fast_layers = device.type == "cpu" and (precision == "fp32" or "amx_tile" in abilities())
-    loops = {"fast_layers": True, "native_loops": True} if device.type == "cpu" and native.library() else {}
+    cpu = device.type == "cpu"
+    loops = {"fast_layers": True, "native": ("loops",)} if cpu and native.library("loops") else {}
+    units = cpu and precision == "bf16" and matrix_units.is_available()
     more: dict[str, dict[str, Any]] = {
         "channels last": {"channels_last": True},
         precision: {"precision": precision},
-        FAST_CONVOLUTIONS[precision]: {"fast_layers": fast_layers},
+        "Winograd's convolutions": {"fast_layers": cpu and precision == "fp32"},
         "loops in C++": loops,
+        "full matrix units": {"native": ("loops", "convolution")} if units else {},
         "one update": {"one_update": True},
         "memory kept": {"keep_memory": True},
         "compiled": {"compile": "default"},
@@ -74,7 +72,7 @@ class WaySteps(Steps):
         super().__init__(changed, images, device, side=images.image_size)
         self.state.net.to(memory_format=self._layout)  # type: ignore[call-overload]
         self.fast_layers = way.fast_layers and way.compile == "none"
-        self._native_loops = way.native_loops
+        self._native = way.native
         if not way.one_update:
             for group in self.state.optimizer.param_groups:
                 group.update({key: False for key in ("fused", "foreach") if key in group})
@@ -86,9 +84,8 @@ class WaySteps(Steps):
 
     def forward(self, batch: Batch) -> Tensor:
         """The logits, by the layers that the way has."""
-        if self._native_loops:
-            return super().forward(batch)
-        with mock.patch.object(native, "library", return_value=None):
+        library = native.library
+        with mock.patch.object(native, "library", lambda name: library(name) if name in self._native else None):
             return super().forward(batch)
 
 

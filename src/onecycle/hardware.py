@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from .errors import UserError, suggestion
-from .layers import FastLayers, native
+from .layers import FastLayers, matrix_units, native
 from .processor import abilities, cpu_words
 from .recipes.schema import Precision
 
@@ -176,7 +176,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
-        "native_loops": device.type == "cpu" and native.library() is not None,
+        "native_loops": device.type == "cpu" and native.library("loops") is not None,
+        "matrix_units": device.type == "cpu" and matrix_units.is_available(),
         "git_commit": _git_commit(),
         "argv": [_PASSWORD.sub(r"\1***", word) for word in sys.argv],
     }

@@ -1,6 +1,6 @@
 """Layers that take less time than PyTorch's own on a processor."""
 
-from . import native
+from . import matrix_units, native
 from .mode import FastLayers
 
-__all__ = ["FastLayers", "native"]
+__all__ = ["FastLayers", "matrix_units", "native"]

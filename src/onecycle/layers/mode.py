@@ -10,19 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import long_rows, native, normalization, pooling, winograd
+from . import activation, matrix_units, native, normalization, pooling, winograd
 
 # Of a tensor, for which PyTorch's own operation takes longer than to call ours, on an Intel Xeon.
-_FEWEST_VALUES, _FEWEST_VALUES_OF_NORM = 2**16, 2**23
+_FEWEST_VALUES, _FEWEST_VALUES_OF_NORM = 2**16, 2**20
 
 
 class FastLayers(TorchFunctionMode):
     """While this is open, PyTorch's layers on a processor take less time, forward and backward, for any net.
 
     3x3 convolutions take a quarter of the multiplications in float32, by Winograd's minimal filtering; in bfloat16, on
-    processors with matrix units (AMX), the gradients of filters of small images are taken of many images side by side.
-    Max-pooling of 2x2 pixels and BatchNorm in training go over their values fewer times, in loops in C++ that are
-    compiled when they are first needed, in about a second, where there is a C++ compiler.
+    processors with matrix units (AMX), they fill these, whatever the side of the images is. Max-pooling of 2x2 pixels,
+    BatchNorm in training, ReLU and GELU go over their values fewer times, or wait less for them. All but Winograd's is C++ that is compiled when it is
+    first needed, in a few seconds, where there is a C++ compiler.
 
     All that for images whose channels are last in memory, and where it is faster; everything else is computed as ever.
     Results differ from PyTorch's own by rounding, in float32 about 1e-6 of their size, and can be differentiated once.
@@ -55,8 +55,8 @@ def _conv2d(
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     if winograd.is_faster(input, weight):
         out = winograd.convolved(input, weight)
-    elif long_rows.is_faster(input, weight):
-        out = long_rows.convolved(input, weight)
+    elif matrix_units.is_faster(input, weight):
+        out = matrix_units.convolved(input, weight)
     else:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     return out if bias is None else out + bias[:, None, None].to(out.dtype)
@@ -96,10 +96,24 @@ def _batch_norm(
     return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
+def _relu(input: Tensor, inplace: bool = False) -> Tensor:
+    if _are_large_images(input, _FEWEST_VALUES):
+        return activation.relu(input, inplace=inplace)
+    return F.relu(input, inplace)
+
+
+def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+    if approximate == "none" and input.dtype == torch.bfloat16 and _are_large_images(input, _FEWEST_VALUES):
+        return activation.gelu(input)
+    return F.gelu(input, approximate=approximate)
+
+
 _LAYERS: dict[Any, Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.max_pool2d: _max_pool2d,
     F.batch_norm: _batch_norm,
+    F.relu: _relu,
+    F.gelu: _gelu,
 }
 
 
@@ -109,15 +123,15 @@ def _are_large_images(images_nchw: Tensor, fewest_values: int) -> bool:
         images_nchw.numel() >= fewest_values
         and _are_images(images_nchw)
         and images_nchw.dtype in (torch.float32, torch.bfloat16)
-        and type(images_nchw) in (Tensor, nn.Parameter)
-        and native.library() is not None
+        and native.library("loops") is not None
     )
 
 
 def _are_images(images_nchw: Tensor) -> bool:
     """Whether these are images on a processor, channels last, to be computed here."""
     return (
-        images_nchw.ndim == 4
+        type(images_nchw) in (Tensor, nn.Parameter)
+        and images_nchw.ndim == 4
         and images_nchw.device.type == "cpu"
         and images_nchw.is_contiguous(memory_format=torch.channels_last)
         and not torch._C._are_functorch_transforms_active()

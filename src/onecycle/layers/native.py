@@ -1,4 +1,4 @@
-"""kernels.cpp, compiled for this processor when it is first needed, and its functions as they are called from here."""
+"""The C++ files here, compiled for this processor when they are first needed, and their functions as they are called."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from ..errors import UserError
 from ..files import cache_folder
 from ..processor import abilities, cpu_words
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
 # OpenMP's functions are left open, and found where PyTorch has loaded them, so that both share their threads: others
 # would wait, spinning, on the processors that PyTorch's need.
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-c")
@@ -30,8 +29,8 @@ _SECONDS = 120  # the longest that a compiler may take
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled file, made if need be; None where there is no C++ compiler, or what it makes cannot be loaded.
+def library(name: str) -> ctypes.CDLL | None:
+    """loops.cpp or convolution.cpp, compiled; None where there is no C++ compiler, or what it makes cannot be loaded.
 
     The compiler is `c++`, or what the environment variable CXX names. Its file is kept in the user's cache folder,
     $XDG_CACHE_HOME/onecycle or ~/.cache/onecycle, by all that it depends on; where nothing can be written there it is
@@ -40,12 +39,12 @@ def library() -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory() as scratch:
         for folder in (cache_folder, lambda: Path(scratch)):
             with contextlib.suppress(OSError, UserError, ValueError, subprocess.SubprocessError):
-                return ctypes.CDLL(str(_made(folder())))
+                return ctypes.CDLL(str(_made(source(name), folder())))
     return None
 
 
-def call(name: str, dtype: torch.dtype, *arguments: Tensor | int) -> None:
-    """Run a function of kernels.cpp for values of a type, on as many threads as PyTorch does.
+def call(name: str, function: str, dtype: torch.dtype, *arguments: Tensor | int) -> None:
+    """Run a library's function for values of a type, on as many threads as PyTorch does.
 
     Tensors go as the address of their first value, and must lie in memory as the function takes them.
     """
@@ -53,29 +52,34 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | int) -> None:
         ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else ctypes.c_int64(one)
         for one in (*arguments, torch.get_num_threads())
     ]
-    _function(f"{name}_{str(dtype).removeprefix('torch.')}")(*values)
+    _function(name, f"{function}_{str(dtype).removeprefix('torch.')}")(*values)
+
+
+def source(name: str) -> Path:
+    """The C++ file of a library."""
+    return Path(__file__).with_name(f"{name}.cpp")
 
 
 @functools.cache
-def _function(name: str) -> Callable[..., None]:
-    loaded = library()
-    assert loaded is not None, "kernels.cpp could not be compiled"
-    address = ctypes.c_void_p.in_dll(loaded, name).value
+def _function(name: str, function: str) -> Callable[..., None]:
+    loaded = library(name)
+    assert loaded is not None, f"{name}.cpp could not be compiled"
+    address = ctypes.c_void_p.in_dll(loaded, function).value
     assert address is not None
     return ctypes.CFUNCTYPE(None)(address)
 
 
-def _made(folder: Path) -> Path:
+def _made(source: Path, folder: Path) -> Path:
     """The compiled file in a folder, compiled now unless it is there."""
     compiler = shlex.split(os.environ.get("CXX") or "c++")
     options = [*_OPTIONS, *([_WIDE] if "avx512f" in abilities() else [])]
-    about = [_SOURCE.read_text(encoding="utf-8"), compiler, options, platform.machine(), cpu_words("model name")]
+    about = [source.read_text(encoding="utf-8"), compiler, options, platform.machine(), cpu_words("model name")]
     digest = hashlib.sha256(repr([*about, sorted(abilities())]).encode()).hexdigest()
-    made = folder / f"kernels-{digest[:16]}.so"
+    made = folder / f"{source.stem}-{digest[:16]}.so"
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            for arguments in ([*options, str(_SOURCE), "-o", "kernels.o"], ["-shared", "kernels.o", "-o", made.name]):
+            for arguments in ([*options, str(source), "-o", "made.o"], ["-shared", "made.o", "-o", made.name]):
                 subprocess.run([*compiler, *arguments], cwd=scratch, check=True, capture_output=True, timeout=_SECONDS)
             Path(scratch, made.name).replace(made)  # at once, so that others find the whole of it or nothing
     return made

@@ -50,7 +50,7 @@ class _BatchNorm(torch.autograd.Function):
         scale = weight * inverse
         scale, shift = scale.float(), (bias - mean * scale).float()
         out = torch.empty_like(images_nchw)
-        native.call("scale_and_shift", out.dtype, images_nchw, scale, shift, out, rows, channels)
+        native.call("loops", "scale_and_shift", out.dtype, images_nchw, scale, shift, out, rows, channels)
         ctx.save_for_backward(images_nchw, weight, mean.float(), inverse)
         return out
 
@@ -67,7 +67,7 @@ class _BatchNorm(torch.autograd.Function):
         slope, shift = -scale * inverse * of_weight / rows, -scale * of_bias / rows
         out = torch.empty_like(images_nchw)
         vectors = scale.float(), slope.float(), mean, shift.float()
-        native.call("norm_backward", out.dtype, grad_nchw, images_nchw, *vectors, out, rows, channels)
+        native.call("loops", "norm_backward", out.dtype, grad_nchw, images_nchw, *vectors, out, rows, channels)
         return out, of_weight.to(weight.dtype), of_bias.to(weight.dtype), None, None, None
 
 
@@ -76,5 +76,5 @@ def _sums(name: str, *tensors: Tensor) -> Tensor:
     images, center = tensors[0], tensors[-1]
     channels = len(center)
     parts = torch.empty(torch.get_num_threads(), 2, channels, dtype=torch.float64, device="cpu")
-    native.call(name, images.dtype, *tensors, parts, images.numel() // channels, channels)
+    native.call("loops", name, images.dtype, *tensors, parts, images.numel() // channels, channels)
     return parts.sum(0)

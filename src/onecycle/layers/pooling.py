@@ -27,7 +27,7 @@ class _MaxPool(torch.autograd.Function):
         size = images, channels, height // 2, width // 2
         pooled = torch.empty(size, dtype=images_nchw.dtype, device="cpu", memory_format=torch.channels_last)
         winner = torch.empty_like(pooled, dtype=torch.uint8)
-        native.call("max_pool", pooled.dtype, images_nchw, pooled, winner, images, height, width, channels)
+        native.call("loops", "max_pool", pooled.dtype, images_nchw, pooled, winner, images, height, width, channels)
         ctx.save_for_backward(winner)
         ctx.shape = images_nchw.shape
         return pooled
@@ -40,5 +40,5 @@ class _MaxPool(torch.autograd.Function):
         images, channels, height, width = ctx.shape
         grad_nchw = grad_nchw.contiguous(memory_format=torch.channels_last)
         out = torch.empty(ctx.shape, dtype=grad_nchw.dtype, device="cpu", memory_format=torch.channels_last)
-        native.call("max_pool_backward", out.dtype, grad_nchw, winner, out, images, height, width, channels)
+        native.call("loops", "max_pool_backward", out.dtype, grad_nchw, winner, out, images, height, width, channels)
         return out
