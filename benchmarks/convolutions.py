@@ -52,7 +52,9 @@ Convolve = Callable[[Tensor, Tensor], Tensor]
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description="Our convolutions beside PyTorch's own.")
-    parser.add_argument("--precision", nargs="+", choices=OURS, default=(), help="fp32, and bf16 where there are matrix units")
+    parser.add_argument(
+        "--precision", nargs="+", choices=OURS, default=(), help="fp32, and bf16 where there are matrix units"
+    )
     parser.add_argument("--images", type=positive, default=256, metavar="N", help="of a batch (256)")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="in each of which both take turns (5)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where to keep the files")

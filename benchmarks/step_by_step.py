@@ -3,11 +3,11 @@
     python benchmarks/step_by_step.py [RECIPE ...] [--rounds 3] [--steps 2] [--batch B] [--out DIR]
 
 The usual way is float32 with the channels first, and an update for each weight on its own. Then, one on top of the
-other: channels last; the recipe's precision; our convolutions, on a processor in float32 Winograd's, in bfloat16 with
-matrix units those of images side by side; max-pooling and BatchNorm by loops in C++; one update for all
-weights, where the optimiser is one of torch's; and memory that is kept between steps, which makes it the step of
-`onecycle train`; then the net compiled by torch.compile, which the recipe's key `compile` does and which takes the
-place of our layers. Steps are made of the loop's own pieces, on images of the set's own size, augmentation included. In
+other: channels last; the recipe's precision; on a processor Winograd's convolutions in float32, pooling, BatchNorm and
+activations by loops in C++, and in bfloat16 convolutions that fill its matrix units; one update for all weights, where
+the optimiser is one of torch's; and memory that is kept between steps, which makes it the step of `onecycle train`;
+then the net compiled by torch.compile, which the recipe's key `compile` does and which takes the place of our layers.
+In
 each round all ways take turns; a value is the median of all steps after the warm-ups, `faster` how many times as fast
 as the way before it, the median over the rounds.
 

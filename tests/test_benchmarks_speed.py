@@ -229,7 +229,10 @@ def test_the_ways_of_a_step_compute_the_same(tmp_path, monkeypatch, traced):
 NEEDS_UNITS = pytest.mark.skipif(not UNITS, reason="this machine has no matrix units, or no C++ compiler")
 
 
-@pytest.mark.parametrize(("precision", "used", "error"), [("fp32", ["True", "False"], 1e-5), pytest.param("bf16", ["False", "False"], 1e-2, marks=NEEDS_UNITS)])
+@pytest.mark.parametrize(
+    ("precision", "used", "error"),
+    [("fp32", ["True", "False"], 1e-5), pytest.param("bf16", ["False", "False"], 1e-2, marks=NEEDS_UNITS)],
+)
 def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error):
     module = script("convolutions", monkeypatch)
     monkeypatch.setattr(module, "LAYERS", {"a net": [(128, 256, 8), (3, 4, 8)]})
@@ -252,7 +255,11 @@ def test_convolutions_are_compared(tmp_path, monkeypatch, precision, used, error
 @pytest.mark.skipif(not LOOPS, reason="this machine has no C++ compiler")
 def test_loops_are_compared(tmp_path, monkeypatch):
     module = script("loops", monkeypatch)
-    monkeypatch.setattr(module, "SHAPES", {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32), (8, 8)], "ReLU": [(16, 32)], "GELU": [(16, 32)]})
+    monkeypatch.setattr(
+        module,
+        "SHAPES",
+        {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32), (8, 8)], "ReLU": [(16, 32)], "GELU": [(16, 32)]},
+    )
     run("loops", monkeypatch, "--images", "20", "--rounds", "2", "--precision", "fp32", "--out", tmp_path)
 
     rows = table(next(tmp_path.glob("loops_*.csv")))

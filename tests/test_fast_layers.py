@@ -127,7 +127,7 @@ def test_batch_norm_is_as_near_float64_as_pytorchs_for_any_shape(
 def test_relu_is_pytorchs_for_any_shape(
     images: int, channels: int, height: int, width: int, dtype: torch.dtype, seed: int, inplace: bool
 ) -> None:
-    """Also of zeros and of what is no number; in place the images themselves are changed, and their gradient is right."""
+    """Also of zeros and of what is no number; in place the images themselves are changed."""
     torch.manual_seed(seed)
     x = images_of(images, channels, height, width).round().to(dtype)
     x.permute(0, 2, 3, 1).view(-1)[torch.randint(x.numel(), (3,))] = torch.tensor([float("nan"), -0.0, 3.0]).to(dtype)
@@ -375,6 +375,15 @@ def test_a_training_says_that_it_has_them() -> None:
 
 @NEEDS_COMPILER
 def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
-    command = ["c++", *native._OPTIONS, "-Wall", "-Wextra", "-Werror", str(native.source("loops")), "-o", str(tmp_path / "x.o")]
+    command = [
+        "c++",
+        *native._OPTIONS,
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        str(native.source("loops")),
+        "-o",
+        str(tmp_path / "x.o"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

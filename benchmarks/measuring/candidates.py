@@ -175,6 +175,8 @@ TUNINGS = {
             "eighteen_bl_small": {**_EIGHTEEN_1024, **_SMOOTHING, **_SMALL_FOR_LONGER},
             "eighteen_bigp": {**_EIGHTEEN_1024, **_PADDING, "data.batch_size": 1536},
             "sixteen_bl": {**_batches_of_1024(_SIXTEEN_EPOCHS), **_SMOOTHING},
+            "sixteen_bl_s1": {**_batches_of_1024(_SIXTEEN_EPOCHS), **_SMOOTHING, "seed": 1},
+            "sixteen_bl_s2": {**_batches_of_1024(_SIXTEEN_EPOCHS), **_SMOOTHING, "seed": 2},
             "thirteen_bl": {**_batches_of_1024(_THIRTEEN_EPOCHS), **_SMOOTHING},
             "eighteen_bl_lr0.14": _rate(0.14, {**_EIGHTEEN_1024, **_SMOOTHING}),
             "thirteen_bl_lr0.16": _rate(0.16, {**_batches_of_1024(_THIRTEEN_EPOCHS), **_SMOOTHING}),

@@ -159,7 +159,7 @@ def reused_memory(device: torch.device) -> Iterator[None]:
 def source_digest() -> str:
     """The SHA-256 of all sources of this package, by which processes know that they run the same code."""
     digest, package = hashlib.sha256(), Path(__file__).parent
-    for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.[ch]pp")]):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""ReLU and GELU as fast as memory gives their values, which PyTorch's wait for or compute more precisely than they keep."""
+"""ReLU and GELU as fast as memory gives their values: PyTorch's wait longer, or compute digits that are not kept."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 // Pooling, normalisation and activations of images whose channels are last in memory: loops that wait for memory, so
-// that each goes over its values as few times as can be, and asks for them in time. `rows` are pixels, of all images; float32 or bfloat16 values
-// are computed with in float32. Compiled and called by native.py.
+// that each goes over its values as few times as can be, and asks for them in time. `rows` are pixels, of all images;
+// float32 or bfloat16 values are computed with in float32. Compiled and called by native.py.
 
 #include <algorithm>
 #include <cmath>
@@ -46,7 +46,7 @@ inline void ask_ahead(const T *values, int64_t count) {
     for (int64_t i = 0; i < count * static_cast<int64_t>(sizeof(T)); i += 64) __builtin_prefetch(from + i);
 }
 
-// --- max-pooling of 2x2 pixels ----------------------------------------------------------------------------------------
+// --- max-pooling of 2x2 pixels ---------------------------------------------------------------------------------------
 
 // `winner` is which of the four pixels the largest value is of: above left, above right, below left, below right.
 template <class T>
@@ -67,7 +67,7 @@ void max_pool(const T *x, T *y, uint8_t *winner, int64_t images, int64_t height,
                 int32_t which = 0;
                 const float others[3] = {load(b[k]), load(c[k]), load(d[k])};
                 for (int32_t i = 0; i < 3; i++) {
-                    const bool larger = others[i] > largest || others[i] != others[i];  // the last NaN wins, as in PyTorch
+                    const bool larger = others[i] > largest || others[i] != others[i];  // the last NaN wins: PyTorch
                     which = larger ? i + 1 : which;
                     largest = larger ? others[i] : largest;
                 }
@@ -104,7 +104,7 @@ void max_pool_backward(const Bits *grad_y, const uint8_t *winner, Bits *grad_x, 
     }
 }
 
-// --- normalisation ----------------------------------------------------------------------------------------------------
+// --- normalisation ---------------------------------------------------------------------------------------------------
 
 // Two sums over the rows for each channel, [threads, 2, channels], of which `add(row, first, second)` adds one row's.
 // Float32 for a few rows, float64 beyond, so that a million rows lose nothing.
@@ -190,7 +190,7 @@ void norm_backward(const T *grad_y, const T *x, const float *scale, const float 
     }
 }
 
-// --- activations ------------------------------------------------------------------------------------------------------
+// --- activations -----------------------------------------------------------------------------------------------------
 
 // `each` of so many values, by 256 of them, for the next of which `ask` does.
 template <class Ask, class Each>
@@ -234,8 +234,8 @@ struct Tail {
 };
 
 inline Tail tail(float x) {
-    // The density is 2 to a power: that of its nearest whole number by the bits of a float, which are at the end of what
-    // adding 1.5 * 2^23 makes, the rest, from -1/2 to 1/2, by a polynomial. What is below 2^-126 is 0.
+    // The density is 2 to a power: of the whole number that is nearest, by a float's bits, which end with that number
+    // once 1.5 * 2^23 is added; of the rest, from -1/2 to 1/2, by a polynomial. What is below 2^-126 is 0.
     constexpr float round = 12582912.0f;
     const float square = x * x * -0.72134752f, power = square > -127.0f ? square : -127.0f;
     const float whole = power + round, part = power - (whole - round);
@@ -246,8 +246,9 @@ inline Tail tail(float x) {
     std::memcpy(&density, &exponent, sizeof density);
     density *= 0.99999926f + part * (0.69312181f + part * (0.24024745f + part * (0.05591794f + part * 0.00957012f)));
     // The distribution over the density, also by a polynomial, up to 5.5: what is beyond is less than 2e-8.
-    constexpr float coefficients[] = {0.499972485f, -0.398055742f, 0.244877879f, -0.120680636f, 0.0463398368f, -0.0131704076f, 0.00261669036f,
-                                      -0.000338973161f, 2.55195764e-05f, -8.43066177e-07f};
+    constexpr float coefficients[] = {0.499972485f,    -0.398055742f,   0.244877879f,     -0.120680636f,
+                                      0.0463398368f,   -0.0131704076f,  0.00261669036f,   -0.000338973161f,
+                                      2.55195764e-05f, -8.43066177e-07f};
     const float t = std::abs(x) < 5.5f ? std::abs(x) : 5.5f;
     float ratio = coefficients[9];
     for (int i = 8; i >= 0; i--) ratio = ratio * t + coefficients[i];

@@ -1,7 +1,7 @@
-"""3x3 convolutions in bfloat16 by a processor's matrix units (AMX), forward and backward, which convolution.cpp computes.
+"""3x3 convolutions in bfloat16, forward and backward, by a processor's matrix units (AMX): convolution.cpp has them.
 
-PyTorch's, oneDNN's, fill a tile of these units with pixels of an image's row, and leave most of it empty where images are
-small. Here a tile has one pixel of many images, so that it is full whatever the side of an image is.
+PyTorch's, oneDNN's, fill a tile of these units with pixels of an image's row, and leave most of it empty where images
+are small. Here a tile has one pixel of many images, so that it is full whatever the side of an image is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _NEEDED = frozenset({"amx_tile", "amx_bf16", "avx512f", "avx512bw", "avx512_bf16
 _FEWEST_IMAGES = 64
 _FEWEST_PRODUCTS = 32 * 32  # of input and output channels
 _BLOCK = 32  # channels of a pair of tiles
+_GROUP = 32  # images whose part of the filters' gradient one thread adds up
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18  # of Linux, on x86-64
 
 
@@ -92,7 +93,7 @@ def _rounded(tensor: Tensor) -> Tensor:
 
 
 def _correlated(images_nchw: Tensor, weight_ochw: Tensor, *, turned: bool = False) -> Tensor:
-    """What a convolutional layer computes [n, o, h, w]; where filters are turned, the gradient of what it had [n, c, h, w]."""
+    """What a convolutional layer computes [n, o, h, w]; turned, the gradient of what it is given [n, c, h, w]."""
     outputs, inputs = weight_ochw.shape[:2]
     count = 9 * _blocks(outputs) * _blocks(inputs) * _BLOCK**2
     filters = torch.empty(count, dtype=torch.bfloat16, device="cpu")
@@ -102,7 +103,8 @@ def _correlated(images_nchw: Tensor, weight_ochw: Tensor, *, turned: bool = Fals
     images, _, height, width = images_nchw.shape
     shape = images, outputs, height, width
     out = torch.empty(shape, dtype=torch.bfloat16, device="cpu", memory_format=torch.channels_last)
-    native.call("convolution", "correlate", out.dtype, images_nchw, filters, out, *(images, height, width, inputs, outputs))
+    sizes = images, height, width, inputs, outputs
+    native.call("convolution", "correlate", out.dtype, images_nchw, filters, out, *sizes)
     return out
 
 
@@ -110,8 +112,9 @@ def _weight_gradient(images_nchw: Tensor, grad_nohw: Tensor) -> Tensor:
     """The filters' gradient [o, c, 3, 3], in float32, for that of a convolutional layer's output."""
     images, inputs, height, width = images_nchw.shape
     outputs = grad_nohw.shape[1]
-    parts = torch.get_num_threads(), 3, 2 * _blocks(inputs), _blocks(outputs), 3, 2, _BLOCK // 2, _BLOCK // 2
-    sums = torch.empty(parts, dtype=torch.float32, device="cpu")
+    parts = min(torch.get_num_threads(), -(-images // _GROUP))
+    shape = parts, 3, 2 * _blocks(inputs), _blocks(outputs), 3, 2, _BLOCK // 2, _BLOCK // 2
+    sums = torch.empty(shape, dtype=torch.float32, device="cpu")
     sizes = images, height, width, inputs, outputs
     native.call("convolution", "filter_gradient", torch.bfloat16, images_nchw, grad_nohw, sums, *sizes)
     by_pixel = sums.sum(0).permute(2, 4, 6, 0, 3, 1, 5).flatten(5).flatten(0, 2)  # outputs, rows, columns, inputs

@@ -21,8 +21,8 @@ class FastLayers(TorchFunctionMode):
 
     3x3 convolutions take a quarter of the multiplications in float32, by Winograd's minimal filtering; in bfloat16, on
     processors with matrix units (AMX), they fill these, whatever the side of the images is. Max-pooling of 2x2 pixels,
-    BatchNorm in training, ReLU and GELU go over their values fewer times, or wait less for them. All but Winograd's is C++ that is compiled when it is
-    first needed, in a few seconds, where there is a C++ compiler.
+    BatchNorm in training, ReLU and GELU go over their values fewer times, or wait less for them. All but Winograd's is
+    C++ that is compiled when it is first needed, in a few seconds, where there is a C++ compiler.
 
     All that for images whose channels are last in memory, and where it is faster; everything else is computed as ever.
     Results differ from PyTorch's own by rounding, in float32 about 1e-6 of their size, and can be differentiated once.

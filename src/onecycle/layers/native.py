@@ -1,4 +1,4 @@
-"""The C++ files here, compiled for this processor when they are first needed, and their functions as they are called."""
+"""The C++ files here, compiled for this processor when they are first needed, and calls of their functions."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def _made(source: Path, folder: Path) -> Path:
     """The compiled file in a folder, compiled now unless it is there."""
     compiler = shlex.split(os.environ.get("CXX") or "c++")
     options = [*_OPTIONS, *([_WIDE] if "avx512f" in abilities() else [])]
-    about = [source.read_text(encoding="utf-8"), compiler, options, platform.machine(), cpu_words("model name")]
+    texts = [one.read_text(encoding="utf-8") for one in (source, *sorted(source.parent.glob("*.hpp")))]
+    about = [texts, compiler, options, platform.machine(), cpu_words("model name")]
     digest = hashlib.sha256(repr([*about, sorted(abilities())]).encode()).hexdigest()
     made = folder / f"{source.stem}-{digest[:16]}.so"
     if not made.exists():
