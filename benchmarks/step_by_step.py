@@ -7,9 +7,9 @@ other: channels last; the recipe's precision; on a processor Winograd's convolut
 activations by loops in C++, and in bfloat16 convolutions that fill its matrix units; one update for all weights, where
 the optimiser is one of torch's; and memory that is kept between steps, which makes it the step of `onecycle train`;
 then the net compiled by torch.compile, which the recipe's key `compile` does and which takes the place of our layers.
-In
-each round all ways take turns; a value is the median of all steps after the warm-ups, `faster` how many times as fast
-as the way before it, the median over the rounds.
+Steps are made of the loop's own pieces, on images of the set's own size, augmentation included. In each round all ways
+take turns; a value is the median of all steps after the warm-ups, `faster` how many times as fast as the way before it,
+the median over the rounds.
 
 CIFAR-10 is used where it is found, random images of its shape otherwise. Nothing else should be running. The table goes
 to benchmarks/results/step_by_step_HARDWARE.csv, the environment to .json.

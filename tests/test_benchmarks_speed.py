@@ -258,7 +258,7 @@ def test_loops_are_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(
         module,
         "SHAPES",
-        {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(64, 32), (8, 8)], "ReLU": [(16, 32)], "GELU": [(16, 32)]},
+        {"max-pooling": [(16, 32), (2, 3)], "BatchNorm": [(128, 32), (8, 8)], "ReLU": [(16, 32)], "GELU": [(16, 32)]},
     )
     run("loops", monkeypatch, "--images", "20", "--rounds", "2", "--precision", "fp32", "--out", tmp_path)
 
@@ -268,7 +268,7 @@ def test_loops_are_compared(tmp_path, monkeypatch):
         ("max-pooling", "False"),
         ("BatchNorm", "True"),
         ("BatchNorm", "False"),
-        ("ReLU", "True"),
+        ("ReLU", "False"),
         ("GELU", "False"),
     ]
     assert all(0 < float(row["faster_min"]) <= float(row["faster"]) <= float(row["faster_max"]) for row in rows)

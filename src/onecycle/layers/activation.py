@@ -1,4 +1,4 @@
-"""ReLU and GELU as fast as memory gives their values: PyTorch's wait longer, or compute digits that are not kept."""
+"""ReLU and GELU in bfloat16 as fast as memory allows: PyTorch's wait longer, or compute digits that are not kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import native
 
 
 def relu(images_nchw: Tensor, *, inplace: bool) -> Tensor:
-    """max(x, 0) of images [n, c, h, w], channels last; themselves changed where it is in place."""
+    """max(x, 0) of bfloat16 images [n, c, h, w], channels last; themselves changed where it is in place."""
     out: Tensor = _Relu.apply(images_nchw, inplace)  # type: ignore[no-untyped-call]
     return out
 

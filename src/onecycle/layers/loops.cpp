@@ -190,7 +190,7 @@ void norm_backward(const T *grad_y, const T *x, const float *scale, const float 
     }
 }
 
-// --- activations -----------------------------------------------------------------------------------------------------
+// --- activations, of bfloat16 ----------------------------------------------------------------------------------------
 
 // `each` of so many values, by 256 of them, for the next of which `ask` does.
 template <class Ask, class Each>
@@ -206,8 +206,7 @@ void over_values(int64_t values, int64_t threads, Ask ask, Each each) {
 }
 
 // What is 0 or less becomes 0. `y` may be `x`.
-template <class T>
-void relu(const T *x, T *y, int64_t values, int64_t threads) {
+void relu(const bfloat16 *x, bfloat16 *y, int64_t values, int64_t threads) {
     const auto ask = [=](int64_t from, int64_t count) { ask_ahead(x + from, count); };
     over_values(values, threads, ask, [=](int64_t i) {
         const float value = load(x[i]);
@@ -216,8 +215,7 @@ void relu(const T *x, T *y, int64_t values, int64_t threads) {
 }
 
 // Of the gradient what is 0 or less in `y` becomes 0.
-template <class T>
-void relu_backward(const T *grad_y, const T *y, T *grad_x, int64_t values, int64_t threads) {
+void relu_backward(const bfloat16 *grad_y, const bfloat16 *y, bfloat16 *grad_x, int64_t values, int64_t threads) {
     const auto ask = [=](int64_t from, int64_t count) {
         ask_ahead(grad_y + from, count);
         ask_ahead(y + from, count);
@@ -293,9 +291,7 @@ EXPORT(scale_and_shift_float32, scale_and_shift<float>);
 EXPORT(scale_and_shift_bfloat16, scale_and_shift<bfloat16>);
 EXPORT(norm_backward_float32, norm_backward<float>);
 EXPORT(norm_backward_bfloat16, norm_backward<bfloat16>);
-EXPORT(relu_float32, relu<float>);
-EXPORT(relu_bfloat16, relu<bfloat16>);
-EXPORT(relu_backward_float32, relu_backward<float>);
-EXPORT(relu_backward_bfloat16, relu_backward<bfloat16>);
+EXPORT(relu_bfloat16, relu);
+EXPORT(relu_backward_bfloat16, relu_backward);
 EXPORT(gelu_bfloat16, gelu);
 EXPORT(gelu_backward_bfloat16, gelu_backward);
