@@ -67,13 +67,13 @@ struct Pixels {
 // Add the products of up to five pixels next to each other, x, and a row of filters, 32 inputs of both, to the sums of
 // the three in their middle. The first of the three is pixel `column` of `width`, and so many of them are there.
 inline void add_products(const uint16_t *x, const uint16_t *filters, int64_t column, int64_t width, int64_t count) {
-#define ADD(pixel, sums, more_sums)                             \
-    if (pixel < count && pixel <= i && i < pixel + 3) {         \
+#define ADD(pixel, sums, more_sums)                                \
+    if (pixel < count && pixel <= i && i < pixel + 3) {            \
         const uint16_t *filter = filters + (i - pixel) * 2 * TILE; \
-        _tile_loadd(7, filter, 64);                             \
-        _tile_dpbf16ps(sums, 6, 7);                             \
-        _tile_loadd(7, filter + TILE, 64);                      \
-        _tile_dpbf16ps(more_sums, 6, 7);                        \
+        _tile_loadd(7, filter, 64);                                \
+        _tile_dpbf16ps(sums, 6, 7);                                \
+        _tile_loadd(7, filter + TILE, 64);                         \
+        _tile_dpbf16ps(more_sums, 6, 7);                           \
     }
 #pragma GCC unroll 5
     for (int64_t i = 0; i < 5; i++) {
@@ -97,7 +97,7 @@ void correlate_rows(const Images &y, int64_t image, int64_t block, int64_t top, 
         const int64_t meanwhile = 15 / (below - above) + 1;
         for (int64_t column = 0; column < y.width; column += now->count, std::swap(now, before)) {
             const int64_t left = y.width - column;
-            now->count = left == 4 ? 2 : std::min(left, int64_t(3));
+            now->count = left == 4 ? 2 : std::min(left, int64_t(3));  // the last four are two and two
             zero_sums();
             for (int64_t part = above; part < below; part++) {  // three rows of pixels, 32 inputs of each at a time
                 const uint16_t *pixel = x + (((row - 1 - first) * depth + part) * y.width + column - 1) * TILE;
