@@ -89,7 +89,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _rounded(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.bfloat16, memory_format=torch.channels_last).contiguous(memory_format=torch.channels_last)
+    return tensor.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
 
 
 def _correlated(images_nchw: Tensor, weight_ochw: Tensor, *, turned: bool = False) -> Tensor:
