@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <vector>
 
 using std::int64_t;
@@ -192,14 +193,14 @@ void norm_backward(const T *grad_y, const T *x, const float *scale, const float 
 
 // --- activations, of bfloat16 ----------------------------------------------------------------------------------------
 
-// `each` of so many values, by 256 of them, for the next of which `ask` does.
-template <class Ask, class Each>
-void over_values(int64_t values, int64_t threads, Ask ask, Each each) {
+// `each` of so many values, by 256 of them, for the next of which all that is read is asked for.
+template <class Each>
+void over_values(int64_t values, int64_t threads, std::initializer_list<const bfloat16 *> read, Each each) {
     const int64_t at_once = 256;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t from = 0; from < values; from += at_once) {
         const int64_t to = std::min(from + at_once, values);
-        ask(from, to - from);
+        for (const bfloat16 *one : read) ask_ahead(one + from, to - from);
 #pragma omp simd
         for (int64_t i = from; i < to; i++) each(i);
     }
@@ -207,8 +208,7 @@ void over_values(int64_t values, int64_t threads, Ask ask, Each each) {
 
 // What is 0 or less becomes 0. `y` may be `x`.
 void relu(const bfloat16 *x, bfloat16 *y, int64_t values, int64_t threads) {
-    const auto ask = [=](int64_t from, int64_t count) { ask_ahead(x + from, count); };
-    over_values(values, threads, ask, [=](int64_t i) {
+    over_values(values, threads, {x}, [=](int64_t i) {
         const float value = load(x[i]);
         store(value <= 0 ? 0.0f : value, y[i]);
     });
@@ -216,11 +216,7 @@ void relu(const bfloat16 *x, bfloat16 *y, int64_t values, int64_t threads) {
 
 // Of the gradient what is 0 or less in `y` becomes 0.
 void relu_backward(const bfloat16 *grad_y, const bfloat16 *y, bfloat16 *grad_x, int64_t values, int64_t threads) {
-    const auto ask = [=](int64_t from, int64_t count) {
-        ask_ahead(grad_y + from, count);
-        ask_ahead(y + from, count);
-    };
-    over_values(values, threads, ask, [=](int64_t i) {
+    over_values(values, threads, {grad_y, y}, [=](int64_t i) {
         const float grad = load(grad_y[i]);
         store(load(y[i]) <= 0 ? 0.0f : grad, grad_x[i]);
     });
@@ -255,19 +251,14 @@ inline Tail tail(float x) {
 
 // GELU of bfloat16 values, to whose 8 bits it is exact: relative errors are 2e-4 before rounding.
 void gelu(const bfloat16 *x, bfloat16 *y, int64_t values, int64_t threads) {
-    const auto ask = [=](int64_t from, int64_t count) { ask_ahead(x + from, count); };
-    over_values(values, threads, ask, [=](int64_t i) {
+    over_values(values, threads, {x}, [=](int64_t i) {
         const float value = load(x[i]);
         store((value > 0 ? value : 0) - std::abs(value) * tail(value).distribution, y[i]);
     });
 }
 
 void gelu_backward(const bfloat16 *grad_y, const bfloat16 *x, bfloat16 *grad_x, int64_t values, int64_t threads) {
-    const auto ask = [=](int64_t from, int64_t count) {
-        ask_ahead(grad_y + from, count);
-        ask_ahead(x + from, count);
-    };
-    over_values(values, threads, ask, [=](int64_t i) {
+    over_values(values, threads, {grad_y, x}, [=](int64_t i) {
         const float value = load(x[i]);
         const Tail at = tail(value);
         const float distribution = value > 0 ? 1 - at.distribution : at.distribution;
