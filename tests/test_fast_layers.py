@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import onecycle
 from onecycle.hardware import environment, fast, threads
-from onecycle.layers import mode, native
+from onecycle.layers import mode, native, pooling
 from onecycle.models.whitened_convnet import whitened_convnet
 
 CPU = torch.device("cpu")
@@ -94,7 +95,7 @@ def test_max_pooling_is_pytorchs_to_the_bit_for_any_shape(
 
 @NEEDS_COMPILER
 @settings(deadline=None, max_examples=60)
-@given(**SIZES, mean=st.sampled_from([0.0, 1.0, 100.0]))
+@given(**SIZES, mean=st.sampled_from([0.0, 1.0, 100.0]))  # of 100 bfloat16 keeps halves: the gradient means little
 def test_batch_norm_is_as_near_float64_as_pytorchs_for_any_shape(
     images: int, channels: int, height: int, width: int, dtype: torch.dtype, seed: int, mean: float
 ) -> None:
@@ -149,7 +150,7 @@ def test_relu_is_pytorchs_for_any_shape(
 
 
 @NEEDS_COMPILER
-def test_gelu_of_every_bfloat16_value_is_right_to_its_last_bit() -> None:
+def test_gelu_of_every_bfloat16_value_is_right_to_its_last_bit_or_to_1e_7() -> None:
     """And the gradient, where PyTorch's is 1 or 2 bits off too, which computes in float32 and rounds."""
     every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
     every = every[every.isfinite()].view(1, 1, -1, 255).contiguous(memory_format=torch.channels_last)
@@ -165,8 +166,11 @@ def test_gelu_of_every_bfloat16_value_is_right_to_its_last_bit() -> None:
         assert not one.isnan().any()
         assert ((one - other).abs() <= 2**-8 * other.abs() + tiny).all()
     with onecycle.FastLayers():
-        no_number = F.gelu(torch.full((1, 2, 2, 2), torch.nan).bfloat16().contiguous(memory_format=torch.channels_last))
-    assert no_number.isnan().all()
+        least, most = (
+            F.gelu(torch.full((1, 2, 2, 2), value).bfloat16().contiguous(memory_format=torch.channels_last))
+            for value in (torch.nan, torch.inf)
+        )
+    assert least.isnan().all() and (most == torch.inf).all()
 
 
 @NEEDS_COMPILER
@@ -301,18 +305,34 @@ def test_small_tensors_are_computed_as_ever(monkeypatch: pytest.MonkeyPatch) -> 
         assert not is_ours(F.max_pool2d(images_of(4, 8, 8, 8).requires_grad_(), 2))
 
 
-def test_one_value_a_channel_is_refused_as_in_pytorch() -> None:
+def test_what_pytorch_refuses_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel"), onecycle.FastLayers():
         batch_norm(8)(images_of(1, 8, 1, 1))
+    with pytest.raises(RuntimeError, match="Output size is too small"), onecycle.FastLayers():
+        F.max_pool2d(images_of(4, 8, 1, 5), 2)
 
 
-def test_transforms_of_torch_func_and_torch_compile_compute_as_ever() -> None:
+def test_transforms_of_torch_func_and_torch_compile_compute_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     x = images_of(4, 8, 8, 8)
     wanted = torch.func.vmap(F.max_pool2d, in_dims=(0, None))(x, 2)
     pooled = torch.compile(nn.MaxPool2d(2), backend="aot_eager")
+    monkeypatch.setattr(pooling, "max_pooled", None)
     with onecycle.FastLayers():
         assert torch.equal(torch.func.vmap(F.max_pool2d, in_dims=(0, None))(x, 2), wanted)
+        assert torch.equal(torch.func.vmap(lambda one: F.max_pool2d(one[None], 2))(x)[:, 0], wanted)
         assert torch.equal(pooled(x), wanted)
+
+
+def test_a_checkpointed_block_computes_as_ever() -> None:
+    """Forward and, in the backward pass, outside the context, again."""
+    torch.manual_seed(0)
+    block, x = nn.Sequential(nn.MaxPool2d(2), batch_norm(8)), images_of(4, 8, 8, 8).requires_grad_()
+    with onecycle.FastLayers():
+        out = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+    out.square().sum().backward()
+    found, x.grad = x.grad, None
+    block(x).square().sum().backward()
+    assert found is not None and torch.equal(found, x.grad)
 
 
 def test_what_pytorch_makes_by_default_changes_nothing() -> None:

@@ -96,17 +96,20 @@ def test_the_output_lies_in_memory_as_pytorchs_own_and_may_be_changed_in_place()
     out.sum().backward()
 
 
-def test_only_the_gradients_that_are_needed_are_computed() -> None:
+def test_only_the_gradients_that_are_needed_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     x, layer = channels_last(8, 64, 16, 16), conv()
     assert runs_winograd(x, layer)
     with onecycle.FastLayers():
-        layer(x).sum().backward()
-        assert x.grad is None
-        assert layer.weight.grad is not None
-        layer.requires_grad_(False).weight.grad = None
-        layer(x.requires_grad_()).sum().backward()
+        out = layer(x)
+    with monkeypatch.context() as patched:
+        patched.setattr(winograd, "_correlated", None)
+        out.sum().backward()
+    assert layer.weight.grad is not None
+    with onecycle.FastLayers():
+        out = layer.requires_grad_(False)(x.requires_grad_())
+    monkeypatch.setattr(winograd, "_weight_gradient", None)
+    out.sum().backward()
     assert x.grad is not None
-    assert layer.weight.grad is None
 
 
 def test_the_same_bits_each_time() -> None:
@@ -188,6 +191,27 @@ def test_transforms_of_torch_func_compute_as_ever() -> None:
 def test_autocast_goes_before_it() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert not runs_winograd(channels_last(4, 64, 32, 32), conv())
+
+
+def test_autocast_around_the_backward_pass_alone_rounds_nothing() -> None:
+    x, layer = channels_last(4, 64, 32, 32), conv()
+    with onecycle.FastLayers():
+        out = layer(x)
+    expected = torch.autograd.grad(out.sum(), layer.weight, retain_graph=True)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(torch.autograd.grad(out.sum(), layer.weight)[0], expected)
+
+
+@pytest.mark.parametrize("precision", ["medium", "high"])
+def test_it_is_left_where_matrix_products_may_be_rounded(precision: str) -> None:
+    """As PyTorch's convolutions then are not."""
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        assert not runs_winograd(channels_last(4, 64, 32, 32), conv())
+    finally:
+        torch.set_float32_matmul_precision(usual)
+    assert runs_winograd(channels_last(4, 64, 32, 32), conv())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

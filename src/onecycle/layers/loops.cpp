@@ -249,11 +249,12 @@ inline Tail tail(float x) {
     return {density * ratio, density};
 }
 
-// GELU of bfloat16 values, to whose 8 bits it is exact: relative errors are 2e-4 before rounding.
+// GELU of bfloat16 values: relative errors are 2e-4 before rounding to 8 bits, more below -5.5, where it is under 2e-7.
 void gelu(const bfloat16 *x, bfloat16 *y, int64_t values, int64_t threads) {
     over_values(values, threads, {x}, [=](int64_t i) {
         const float value = load(x[i]);
-        store((value > 0 ? value : 0) - std::abs(value) * tail(value).distribution, y[i]);
+        const float size = std::abs(value) > 16 ? 16 : std::abs(value);  // not infinity times 0
+        store((value > 0 ? value : 0) - size * tail(value).distribution, y[i]);
     });
 }
 

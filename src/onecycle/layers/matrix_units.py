@@ -59,8 +59,8 @@ def _may_be_used() -> bool:
 
 def _in_bfloat16(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
     dtypes = {images_nchw.dtype, weight_ochw.dtype}
-    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
-        return dtypes <= {torch.float32, torch.bfloat16}  # float64 it leaves as it is
+    if torch.is_autocast_enabled("cpu"):  # which leaves float64 as it is
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16 and dtypes <= {torch.float32, torch.bfloat16}
     return dtypes == {torch.bfloat16}
 
 

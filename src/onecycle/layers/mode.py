@@ -26,7 +26,8 @@ class FastLayers(TorchFunctionMode):
 
     All that for images whose channels are last in memory, and where it is faster; everything else is computed as ever.
     Results differ from PyTorch's own by rounding, in float32 about 1e-6 of their size, and can be differentiated once.
-    Under torch.compile or the transforms of torch.func it does nothing.
+    Under torch.compile, the transforms of torch.func, or hooks for what is saved, as torch.utils.checkpoint has, it
+    does nothing.
 
     `with onecycle.FastLayers(): logits = net(images)`
     """
@@ -73,7 +74,8 @@ def _max_pool2d(
 ) -> Any:
     by_twos = kernel_size in (2, (2, 2)) and stride in (None, 2, (2, 2)) and padding in (0, (0, 0))
     plain = by_twos and dilation in (1, (1, 1)) and not (ceil_mode or return_indices)
-    if plain and _are_large_images(input, _FEWEST_VALUES):
+    # PyTorch refuses a side of one pixel.
+    if plain and min(input.shape[-2:]) > 1 and _are_large_images(input, _FEWEST_VALUES):
         return pooling.max_pooled(input)
     return F.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)  # type: ignore[call-overload]
 
@@ -89,8 +91,8 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     vectors = running_mean, running_var, weight, bias
-    fitting = training and input.ndim == 4 and all(_is_float32_of(input.shape[1], one) for one in vectors)
-    # PyTorch refuses a single pixel.
+    fitting = training and input.ndim == 4 and all(_is_float32_of(input.shape[1], one) for one in vectors) and eps > 0
+    # PyTorch refuses a single pixel, and an eps of 0.
     if fitting and input.numel() > input.shape[1] and _are_large_images(input, _FEWEST_VALUES_OF_NORM):
         return normalization.batch_normed(input, *vectors, momentum, eps)  # type: ignore[arg-type]
     return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
@@ -131,10 +133,12 @@ def _are_images(images_nchw: Tensor) -> bool:
     """Whether these are images on a processor, channels last, to be computed here."""
     return (
         type(images_nchw) in (Tensor, nn.Parameter)
+        and not torch._C._are_functorch_transforms_active()
         and images_nchw.ndim == 4
         and images_nchw.device.type == "cpu"
         and images_nchw.is_contiguous(memory_format=torch.channels_last)
-        and not torch._C._are_functorch_transforms_active()
+        # A checkpoint computes again outside this context, and refuses what it does not find saved as before.
+        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
     )
 
 

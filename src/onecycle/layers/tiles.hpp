@@ -30,16 +30,21 @@ Scratch tiles_for(int64_t count) {
     return Scratch(static_cast<uint16_t *>(std::aligned_alloc(64, static_cast<size_t>(count * TILE * 2))));
 }
 
+// To be called between what writes this memory and what reads it, as GCC 12 does not know that of tiles' loads.
+inline void settle(const void *memory) { asm volatile("" : : "r"(memory) : "memory"); }
+
 // All eight tiles of this thread at their full size, for as long as this lives; then as PyTorch had them.
 class Tiles {
   public:
     Tiles() {
         _tile_storeconfig(before_);
+        settle(before_);
         alignas(64) unsigned char full[64] = {1};  // palette; from 16 on the bytes of a row, from 48 on the rows
         for (int tile = 0; tile < 8; tile++) {
             full[16 + 2 * tile] = 64;
             full[48 + tile] = 16;
         }
+        settle(full);
         _tile_loadconfig(full);
     }
     ~Tiles() { before_[0] ? _tile_loadconfig(before_) : _tile_release(); }
@@ -105,6 +110,7 @@ struct Images {
                 }
             }
         }
+        settle(tiles);
     }
 };
 

@@ -77,6 +77,9 @@ def is_faster(images_nchw: Tensor, weight_ochw: Tensor) -> bool:
     """Whether these are float32, and `convolved` takes less time for them than PyTorch."""
     if any(x.dtype != torch.float32 for x in (images_nchw, weight_ochw)) or torch.is_autocast_enabled("cpu"):
         return False
+    # After torch.set_float32_matmul_precision("medium") its matrix products would be rounded, and a convolution not.
+    if torch.backends.mkldnn.matmul.fp32_precision not in ("none", "ieee"):  # type: ignore[attr-defined]
+        return False
     images, inputs, height, width = images_nchw.shape
     outputs, filtering = len(weight_ochw), _best(height, width)
     tiles = filtering.count(height) * filtering.count(width)
@@ -109,10 +112,11 @@ class _WinogradConvolution(torch.autograd.Function):
         """The gradients for images and filters."""
         images_nchw, weight_ochw = ctx.saved_tensors
         of_images, of_weight = ctx.needs_input_grad
-        return (
-            _correlated(grad_nohw, weight_ochw.flip(2, 3).transpose(0, 1)) if of_images else None,
-            _weight_gradient(images_nchw, grad_nohw) if of_weight else None,
-        )
+        with torch.autocast("cpu", enabled=False):  # which may be on now, as it was not before
+            return (
+                _correlated(grad_nohw, weight_ochw.flip(2, 3).transpose(0, 1)) if of_images else None,
+                _weight_gradient(images_nchw, grad_nohw) if of_weight else None,
+            )
 
 
 def _correlated(images_nchw: Tensor, weight_ochw: Tensor) -> Tensor:
