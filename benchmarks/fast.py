@@ -60,11 +60,13 @@ def measure(arguments: argparse.Namespace) -> None:
     sides = all_sides(arguments, device)
     name = "fast_held_out" if arguments.held_out else "fast"
     path = arguments.out / f"{name}_{hardware_slug(device)}"
-    take_turns(sides, arguments.seeds, folder, device, on_row=lambda: keep_runs(path, rows(folder), device))
+    done = take_turns(sides, arguments.seeds, folder, device, on_row=lambda: keep_runs(path, rows(folder), device))
     found = rows(folder)
     keep_runs(path, found, device)
     report_console().print(summary_table(summaries(found)))
     print(f"Kept: {path}.csv, {path.name}_summary.csv and .json")
+    if not done:
+        raise SystemExit(1)
 
 
 def all_sides(arguments: argparse.Namespace, device: torch.device) -> list[Side]:

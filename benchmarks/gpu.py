@@ -101,16 +101,15 @@ def measure(arguments: argparse.Namespace) -> None:
 
     recipes = chosen_recipes(arguments, device, folder, path)
     fast, others = all_sides(arguments, recipes, device)
+    done = True
     for sides, wanted in ((fast, arguments.fast_seeds), (others, arguments.seeds)):
         some = wanted[:2] if quick else wanted
-        done = take_turns(sides, some, folder, device, deadline=deadline, quick=quick, say=print, on_row=keep)
-        if not done:
-            break
+        done &= take_turns(sides, some, folder, device, deadline=deadline, quick=quick, say=print, on_row=keep)
     keep()
     console.print(summary_table(summaries(rows(folder))))
     console.print(f"Kept: {path}.csv, {path.name}_summary.csv and .json", soft_wrap=True)
     if not done:
-        console.print("Not all of it: the time is over. The same command goes on.")
+        console.print("Not all of it; the same command goes on.")
 
 
 def chosen_recipes(
@@ -130,8 +129,8 @@ def chosen_recipes(
             rows += timed(recipe, images, device, modes, **timed_steps)
             folder.mkdir(parents=True, exist_ok=True)
             write_json(kept, rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(path.with_name(f"{path.name}_modes.csv"), rows, COLUMNS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(path.with_name(f"{path.name}_modes.csv"), rows, COLUMNS)
     own = {recipe.name: [row for row in rows if row["recipe"] == recipe.name] for recipe in recipes}
     return [recipe.evolve(compile=fastest(own[recipe.name])) if own[recipe.name] else recipe for recipe in recipes]
 

@@ -71,7 +71,7 @@ def test_the_fastest_mode_is_that_of_the_whole_plan(monkeypatch):
 def test_the_script_for_a_gpu_ends_in_time_and_goes_on(tmp_path, monkeypatch, capsys):
     words = (tiny(tmp_path), "--device", "cpu", "--quick", "--runs", tmp_path / "runs", "--out", tmp_path / "out")
     run("gpu", monkeypatch, *words, "--minutes", "0")
-    assert "the time is over. The same command goes on." in capsys.readouterr().out
+    assert "Not all of it; the same command goes on." in capsys.readouterr().out
 
     run("gpu", monkeypatch, *words)
 

@@ -1,16 +1,17 @@
 """Trainings that take turns: what is done, kept, refused and summed up."""
 
 import math
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import scipy.stats
+import torch
 from speed_benchmarks import CPU, script
 
 import onecycle
+from onecycle.recipes.checking import checked
 
 pytest_plugins = ["speed_fixtures"]
 pytestmark = pytest.mark.usefixtures("modules_forgotten")
@@ -73,13 +74,48 @@ def test_a_record_of_other_settings_is_refused(tmp_path, monkeypatch):
 
 def test_nothing_is_begun_that_would_be_late(tmp_path, monkeypatch):
     turns = script("measuring.turns", monkeypatch)
+    clock = [0.0]
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(turns, "matrix_rate", lambda device, precision, quick: 1000.0)
     slow = Sleeper("slow", 1.0)
-    monkeypatch.setattr(slow, "warm_up", lambda: time.sleep(0.3))
+    slow.warm_up = lambda: clock.append(clock.pop() + 30)
+    train = slow.train
+    slow.train = lambda *arguments: [train(*arguments), clock.append(clock.pop() + 20)][0]
 
-    assert not take_turns(turns, tmp_path, [slow], [0, 1, 2], deadline=time.perf_counter() + 0.4)
-    assert order == ["slow 0"]
-    assert not take_turns(turns, tmp_path, [slow], [1], deadline=time.perf_counter() - 1)
+    assert not take_turns(turns, tmp_path, [slow], [0, 1, 2], deadline=85)
+    assert order == ["slow 0", "slow 1"]  # until 30 + 20 + 20; to warm up does not count as the time of a training
+    assert not take_turns(turns, tmp_path, [slow], [2], deadline=60)
     assert order == []
+
+
+def test_a_side_that_fails_is_left_out_and_the_others_go_on(tmp_path, monkeypatch):
+    turns = script("measuring.turns", monkeypatch)
+    said: list[str] = []
+    broken, sound = Sleeper("broken", 1.0), Sleeper("sound", 1.0)
+
+    def compiled() -> None:
+        raise RuntimeError("no such kernel")
+
+    broken.warm_up = compiled
+    order.clear()
+
+    assert not turns.take_turns([broken, sound], [0, 1], tmp_path, CPU, quick=True, say=said.append)
+    assert order == ["sound warm", "sound 0", "sound 1"]
+    assert said[0] == "broken, seed 0: RuntimeError: no such kernel; left out" and len(said) == 3
+
+
+@pytest.mark.parametrize("name", ["era_s10_package", "era1_s10_compact", "custom_resnet", "fast94"])
+def test_a_recipe_is_warmed_up_for_on_a_gpu_by_a_few_steps_of_each_epoch(name, monkeypatch):
+    """The rates that a recipe finds are numbers then."""
+    sides, trained = script("measuring.sides", monkeypatch), []
+    monkeypatch.setattr(sides.onecycle, "train", lambda recipe, **options: trained.append(recipe))
+    recipe = onecycle.recipe(name)
+
+    sides.Ours(recipe, torch.device("cuda")).warm_up()
+
+    [few] = trained
+    assert checked(few, name).epochs == recipe.epochs and few.data.train_limit == 4 * recipe.data.batch_size
+    assert few.augment == recipe.augment
 
 
 def test_rows_and_summaries_are_what_was_measured(tmp_path, monkeypatch):

@@ -166,15 +166,18 @@ class Peer:
         gflop_an_image = training_gflop_of(net, images_nchw.float())
         return self.steps * (self.batch * gflop_an_image + muon_gflop(matrices, iterations=_NEWTON_SCHULZ_STEPS)) / 1e6
 
+    def warm_up(self) -> None:
+        """Build their nets, and on CUDA train them once, which compiles what they compile."""
+        self._nets = self._built()
+        if self.device.type == "cuda":
+            with self._surroundings():
+                self._main("warmup", 0)
+
     def train(self, seed: int) -> PeerResult:
-        """Train and test once. On CUDA, what they compile is compiled and warmed up before the first training."""
-        with _benchmark_mode_kept(), tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            torch.backends.cudnn.benchmark = self._benchmark_mode
-            _write_images(Path(folder) / "cifar10", self._data)
-            if not self._nets:
-                self._nets = self._built()
-                if self.device.type == "cuda":
-                    self._main("warmup", 0)
+        """Train and test once, warmed up."""
+        if not self._nets:
+            self.warm_up()
+        with self._surroundings():
             returned = self._main(seed, seed)
         *_, before, final = [{}, *self._said]
         name = self.source.seconds
@@ -183,6 +186,14 @@ class Peer:
             return PeerResult(seed, accuracy, accuracy_tta, None, None, seconds)
         seconds = final[name]
         return PeerResult(seed, before["val_acc"], final["tta_val_acc"], before[name], seconds - before[name], seconds)
+
+    @contextlib.contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        """A folder with the images where they look for them, and cuDNN's mode as they set it."""
+        with _benchmark_mode_kept(), tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            torch.backends.cudnn.benchmark = self._benchmark_mode
+            _write_images(Path(folder) / "cifar10", self._data)
+            yield
 
     def _main(self, run: int | str, seed: int) -> Any:
         """Their main function, seeded: they seed nothing themselves."""

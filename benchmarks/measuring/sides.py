@@ -17,7 +17,7 @@ import onecycle
 from onecycle.data import Dataset
 from onecycle.hardware import resolve_precision
 from onecycle.preparation import load_data, split
-from onecycle.schedule import provisional
+from onecycle.schedule import rates_to_find
 
 from .airbench import Peer
 from .flops import run_pflop
@@ -83,23 +83,20 @@ class Ours:
         """On a GPU, train the whole plan, each epoch of a few steps, and forget it."""
         if self.device.type != "cuda":
             return
+        found = {"lr_min": 1e-4, "lr_max": 1e-3}
         few = self.recipe.evolve(
             data={"train_limit": 4 * self.recipe.data.batch_size},
-            schedule=provisional(self.recipe.schedule.options),
+            schedule={key: found[key] for key in rates_to_find(self.recipe.schedule.options)},
+            evaluate_every=0,
         )
         with tempfile.TemporaryDirectory() as folder:
-            silent = onecycle.Observer()
-            onecycle.train(few, data=self.data, out=Path(folder) / "run", device=str(self.device), observer=silent)
+            self._train(few, Path(folder) / "run", onecycle.Observer())
 
     def train(self, seed: int, folder: Path, deadline: float | None) -> dict[str, Any]:
         """Go on with the run in `folder`, or make it."""
         if folder.exists() and not list((folder / "checkpoints").glob("*")):
             shutil.rmtree(folder)  # it ended before there was anything to go on from
-        seeded, watcher, device = self.recipe.evolve(seed=seed), _Deadline(deadline), str(self.device)
-        if folder.exists():
-            run = onecycle.resume(folder, name=seeded, data=self.data, device=device, observer=watcher)
-        else:
-            run = onecycle.train(seeded, data=self.data, out=folder, device=device, observer=watcher)
+        run = self._train(self.recipe.evolve(seed=seed), folder, _Deadline(deadline))
         summary = run.summary
         test = summary["test"]
         tta_seconds = test.get("tta_seconds", 0.0)
@@ -111,6 +108,13 @@ class Ours:
             "seconds": summary["train_seconds"] + tta_seconds,
             "resumed": len(run.environment.get("resumed", [])),
         }
+
+    def _train(self, recipe: onecycle.Recipe, folder: Path, observer: onecycle.Observer) -> onecycle.Run:
+        """Without a report, which would take longer than the training on a GPU."""
+        options: dict[str, Any] = {"data": self.data, "device": str(self.device), "observer": observer, "report": False}
+        if folder.exists():
+            return onecycle.resume(folder, name=recipe, **options)
+        return onecycle.train(recipe, out=folder, **options)
 
 
 @dataclass
@@ -149,7 +153,8 @@ class Theirs:
         return self.peer.pflop()
 
     def warm_up(self) -> None:
-        """Nothing: it warms itself up before its first training."""
+        """Compile and run what it compiles; on a CPU there is nothing to do."""
+        self.peer.warm_up()
 
     def train(self, seed: int, folder: Path, deadline: float | None) -> dict[str, Any]:
         """A training that cannot be stopped half-way, nor gone on with."""

@@ -63,34 +63,40 @@ def take_turns(
 
     A training has a record `folder`/SIDE_sSEED.json, and its run folder beside it. One that has a record is not done
     again. At the `deadline`, of time.perf_counter, it ends: no training is begun that would take longer than what is
-    left, going by the longest of that side so far, and one of ours under way is stopped and saved. `on_row` is called
-    after each record. Raises UserError where a record is of other settings than the side's.
+    left, going by the longest of that side so far, and one of ours under way is stopped and saved. A side that fails
+    is left out from then on. `on_row` is called after each record. Raises UserError where a record is of other settings
+    than the side's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     longest: dict[str, float] = {}
+    failed: set[str] = set()
     for turn, seed in enumerate(seeds):
         for side in list(sides)[:: -1 if turn % 2 else 1]:
             record = folder / f"{side.name}_s{seed}.json"
-            if _is_done(record, side, device):
+            if side.name in failed or _is_done(record, side, device):
                 continue
-            begin = time.perf_counter()
-            if deadline is not None and begin + longest.get(side.name, 0.0) > deadline:
+            if deadline is not None and time.perf_counter() + longest.get(side.name, 0.0) > deadline:
                 say(f"{side.name}, seed {seed}: not begun, the time is over")
                 return False
-            if side.name not in longest:
-                side.warm_up()
             rate = matrix_rate(device, side.precision, quick=quick)
             try:
+                if side.name not in longest:
+                    side.warm_up()
+                begin = time.perf_counter()
                 found = side.train(seed, folder / f"{side.name}_s{seed}", deadline)
+                longest[side.name] = max(longest.get(side.name, 0.0), time.perf_counter() - begin)
+                row = as_row(side, seed, found, rate, device)
             except Stopped as stopped:
                 say(f"{side.name}, seed {seed}: {stopped}")
                 return False
-            longest[side.name] = max(longest.get(side.name, 0.0), time.perf_counter() - begin)
-            row = as_row(side, seed, found, rate, device)
+            except Exception as error:  # whatever a compiler or somebody else's code ends with: the others go on
+                say(f"{side.name}, seed {seed}: {type(error).__name__}: {error}; left out")
+                failed.add(side.name)
+                continue
             write_json(record, {"description": side.description(), "row": row})
             say(in_words(row))
             on_row()
-    return True
+    return not failed
 
 
 def as_row(side: Side, seed: int, found: Mapping[str, Any], rate: float, device: torch.device) -> dict[str, Any]:

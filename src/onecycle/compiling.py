@@ -43,7 +43,6 @@ class CompiledNet:
 
     def __call__(self, images_nchw: Tensor) -> Tensor:
         """The logits [b, classes]; until the next call, as a graph writes where it wrote before."""
-        torch.compiler.cudagraph_mark_step_begin()
         return self._forward(images_nchw)
 
     def warm_up(self, batches: Sequence[Tensor], precision: str) -> float:
@@ -68,6 +67,7 @@ class CompiledNet:
             ):
                 for images_nchw in batches:
                     for _ in range(runs):
+                        self._net.zero_grad(set_to_none=True)  # a graph's gradients lie where its next run writes
                         with autocast(precision, device):
                             logits_nk = self(images_nchw)
                         logits_nk.float().sum().backward()

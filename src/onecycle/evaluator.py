@@ -52,11 +52,12 @@ class Evaluator:
         logits_nk, plain_seconds = self._test or self._predict(net, images, "test set")
         augmented, seconds = logits_nk, 0.0
         if recipe.tta != "none":
+            batches = self._batches(images)
             begin = time.perf_counter()
             with fast(recipe.precision, self._world.device):
                 augmented = predict_unsure(
                     net,
-                    self._batches(images),
+                    batches,
                     logits_nk,
                     tta=recipe.tta,
                     share=recipe.tta_share,
@@ -80,10 +81,11 @@ class Evaluator:
         return result
 
     def _predict(self, net: nn.Module, images: ImageSet, name: str) -> tuple[Tensor, float]:
+        batches = self._batches(images)
         begin = time.perf_counter()
         self._world.broadcast_tensors(net.buffers())  # norms have seen other images on each rank
         with fast(self._recipe.precision, self._world.device):
-            logits_nk = predict_logits(net, self._batches(images), on_batch=self._on_batch, world=self._world)
+            logits_nk = predict_logits(net, batches, on_batch=self._on_batch, world=self._world)
         _check_finite(logits_nk, name)
         return logits_nk, time.perf_counter() - begin
 

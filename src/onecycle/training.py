@@ -140,8 +140,9 @@ class _Training:
         if self.state.step == 0 and self.recipe.init is not None:
             self.save()  # so that going on does not need the earlier run any more
         elif self.state.step == 0:
+            images = build_loader(self.recipe, self.sets.train, self.device, train=False)
             self.ticked = time.perf_counter()
-            initialize(self.state.net, build_loader(self.recipe, self.sets.train, self.device, train=False))
+            initialize(self.state.net, images)
             self.world.broadcast_tensors(self.state.net.state_dict().values())
             self.tick()
         self.compile()

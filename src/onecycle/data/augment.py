@@ -98,15 +98,20 @@ def normalize(
     """
     b, h, w, _ = images_nhwc.shape
     # Constants as long as a row of pixels: broadcasting over 3 channels alone would leave the vector units idle.
-    scale = torch.tensor([1 / (255 * s) for s in std], device=images_nhwc.device).repeat(w)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images_nhwc.device).repeat(w)
+    scale = _sent([1 / (255 * s) for s in std], images_nhwc.device).repeat(w)
+    shift = _sent([-m / s for m, s in zip(mean, std, strict=True)], images_nhwc.device).repeat(w)
     rows = images_nhwc.reshape(b * h, w * 3).to(torch.float32)
     normalized = torch.addcmul(shift, rows, scale)
     if tone is not None:
         added, factor = tone[:, None, :].unbind(2)
-        brighter = added * torch.tensor([1 / s for s in std], device=images_nhwc.device).repeat(w)
+        brighter = added * _sent([1 / s for s in std], images_nhwc.device).repeat(w)
         normalized = torch.addcmul(brighter[:, None], normalized.view(b, h, w * 3), factor[:, None])
     return normalized.to(dtype).view(b, h, w, 3)
+
+
+def _sent(values: Sequence[float], device: torch.device) -> Tensor:
+    """On the device, without waiting for it."""
+    return torch.tensor(values, pin_memory=device.type == "cuda").to(device, non_blocking=True)
 
 
 def cutout(images_nhwc: Tensor, corner_yx: Tensor, chosen: Tensor, side: int) -> Tensor:
