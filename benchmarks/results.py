@@ -226,8 +226,8 @@ def _page() -> str:
 
 Written by `python benchmarks/results.py` from the files in [benchmarks/results](../benchmarks/results); do not edit.
 Accuracy in percent of the whole test set after the final epoch, never of the best epoch. One run is called one run; the
-mean of several has its standard deviation and 95% interval beside it. Training time leaves out loading, evaluation and
-checkpoints.
+mean of several has its standard deviation and 95% interval beside it. Training time is the median of several; it
+leaves out loading, evaluation and checkpoints.
 
 {table(kept(), Path("docs"))}
 
@@ -243,7 +243,7 @@ checkpoints.
 
 def _line(runs: list[Result], beside: Path) -> tuple[str, ...]:
     first = runs[0].summary
-    seconds = statistics.mean(one.summary["train_seconds"] for one in runs)
+    seconds = statistics.median(one.summary["train_seconds"] for one in runs)
     up = "../" * len(beside.parts)
     links = [f"[s{one.summary['seed']}]({up}{one.folder.relative_to(ROOT).as_posix()})" for one in runs]
     return (

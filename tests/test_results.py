@@ -62,15 +62,17 @@ def test_the_small_files_of_a_finished_run_are_kept(
 def test_seeds_become_one_line_with_an_interval(results: ModuleType) -> None:
     one, *_ = [each for each in results.kept() if each.summary["recipe"] == "digits"]
     accuracies = [91.0, 92.5, 91.75, 93.0]
-    runs = [
-        results.Result(one.folder, {**one.summary, "seed": seed, "test": {"accuracy": accuracy / 100}})
-        for seed, accuracy in enumerate(accuracies)
+    seconds = [30.0, 20.0, 900.0, 20.0]
+    changes = [
+        {"seed": seed, "test": {"accuracy": accuracies[seed] / 100}, "train_seconds": seconds[seed]}
+        for seed in range(4)
     ]
+    runs = [results.Result(one.folder, {**one.summary, **each}) for each in changes]
     (line,) = results.table(runs, Path()).splitlines()[2:]
     mean = sum(accuracies) / 4
     low, high = scipy.stats.t.interval(0.95, 3, loc=mean, scale=scipy.stats.sem(accuracies))
     assert f"{mean:.2f} (sd " in line and f", {low:.2f} to {high:.2f})" in line
-    assert "4, seeds 0, 1, 2, 3" in line
+    assert "4, seeds 0, 1, 2, 3" in line and "| 25 s |" in line  # the median: a busy machine's run says nothing
 
 
 def test_a_run_of_another_recipe_than_the_shipped_one_says_in_what(results: ModuleType, tmp_path: Path) -> None:

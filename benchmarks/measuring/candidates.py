@@ -31,9 +31,12 @@ _CUSTOM_RESNET: Changes = {
     "loss.label_smoothing": 0.1,
 }
 
-# Two epochs on small images, 20,000 of them: minutes. The recipe had such batches, and this rate for what is no filter.
+# Two epochs on small images, 20,000 of them: minutes. The recipe had such batches, logits and holes, and this rate for
+# what is no filter.
 _GLIMPSE: Changes = {
     "evaluate_every": 0,
+    "model.logit_scale": 1.0,
+    "augment.cutout": 8,
     "data.batch_size": 512,
     "optimizer.adamw_lr": 0.01,
     "data.train_limit": 20_000,
@@ -51,6 +54,24 @@ _TWELVE_EPOCHS: Changes = {
     "schedule.knots": [[0, 0.24], [12, 0.0]],
 }
 _TWELVE_LARGER: Changes = {**_TWELVE_EPOCHS, "augment.resize": [[0, 24], [4, 32]]}
+_TWELVE_SLOWER: Changes = {
+    **_TWELVE_LARGER,
+    "schedule.knots": [[0, 0.12], [12, 0.0]],
+    "optimizer.adamw_lr": 0.02,
+}
+_SMALL_LOGITS: Changes = {"model.logit_scale": 0.0625, "optimizer.adamw_lr": 0.16}
+_LARGER_HOLE: Changes = {"augment.cutout": 12}
+
+# A quarter of the epochs of the recipe as it came to be: a minute and a half, for what makes it learn faster.
+_THREE_EPOCHS: Changes = {
+    **_TWELVE_SLOWER,
+    **_SMALL_LOGITS,
+    **_LARGER_HOLE,
+    "augment.resize": [[0, 24], [2, 32]],
+    "schedule.epochs": 3,
+    "schedule.knots": [[0, 0.12], [3, 0.0]],
+}
+_THREE_FASTER: Changes = {**_THREE_EPOCHS, "schedule.knots": [[0, 0.2], [3, 0.0]], "optimizer.adamw_lr": 0.1}
 
 # The recipe before batches of 1,024: what its candidates change.
 _THIRTEEN_EPOCHS: Changes = {
@@ -145,11 +166,24 @@ TUNINGS = {
             "adamw_lr0.025": {"optimizer.adamw_lr": 0.025},
             "lr0.1": {"schedule.knots": [[0, 0.1], [2, 0.0]], "optimizer.adamw_lr": 0.02},
             "twelve": _TWELVE_EPOCHS,
-            "twelve_larger_lr0.12": {
-                **_TWELVE_LARGER,
-                "schedule.knots": [[0, 0.12], [12, 0.0]],
-                "optimizer.adamw_lr": 0.02,
+            "twelve_larger_lr0.12": _TWELVE_SLOWER,
+            "whole_size": {**_TWELVE_SLOWER, "augment.resize": []},
+            "cutout12": {**_TWELVE_SLOWER, **_LARGER_HOLE},
+            "adamw_lr0.008": {**_TWELVE_SLOWER, "optimizer.adamw_lr": 0.008},
+            "logit_scale": {**_TWELVE_SLOWER, **_SMALL_LOGITS},
+            "logit_scale_cutout12": {**_TWELVE_SLOWER, **_SMALL_LOGITS, **_LARGER_HOLE},
+            "logit_scale_cutout12_lr0.2": {
+                **_TWELVE_SLOWER,
+                **_SMALL_LOGITS,
+                **_LARGER_HOLE,
+                "optimizer.adamw_lr": 0.1,
+                "schedule.knots": [[0, 0.2], [12, 0.0]],
             },
+            "three": _THREE_EPOCHS,
+            "three_lr0.2": _THREE_FASTER,
+            "three_lr0.3": {**_THREE_FASTER, "schedule.knots": [[0, 0.3], [3, 0.0]], "optimizer.adamw_lr": 0.067},
+            "three_lr0.2_momentum0.85": {**_THREE_FASTER, "optimizer.momentum": 0.85},
+            "three_lr0.2_logits0.02": {**_THREE_FASTER, "model.logit_scale": 0.02},
         },
     ),
     "fast94": Tuning(
