@@ -15,8 +15,8 @@ def custom_resnet_fast() -> Recipe:
 
     Its aim is the 94.04% of `custom_resnet`, mean of seeds 0 to 2. Measured: 93.78%, mean of 93.88%, 93.70% and 93.77%
     on the test set, seeds 0 to 2; 535 s of training on two cores of an Intel Xeon with AMX. Without the factor and with
-    the smaller hole: 93.69% over these seeds. Chosen on 5,000 held-out training images, trained on the other 45,000, one
-    run each: 94.08%, and 93.94% without (benchmarks/tune.py).
+    the smaller hole: 93.69% over these seeds. Chosen on 5,000 held-out training images, trained on the other 45,000,
+    one run each: 94.08%, and 93.94% without (benchmarks/tune.py).
 
     onecycle train custom_resnet_fast
     """
